@@ -1,0 +1,1 @@
+"""Readiness Gates: decide from measured evidence whether a build may be released."""

@@ -1,0 +1,5 @@
+"""`python -m gates`."""
+
+from gates.cli.main import main
+
+main()

@@ -1,0 +1,58 @@
+"""Where output goes: stdout is data, stderr is talk; colour only where a person reads it."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import TextIO
+
+RED, GREEN, YELLOW, DIM, BOLD = "31", "32", "33", "2", "1"
+
+
+class Console:
+    """What the commands of one process share: how much to say, and how to dress it."""
+
+    def __init__(self) -> None:
+        self.quiet = False
+        self.verbose = False
+        self.debug = False
+
+    def talk(self, text: str = "") -> None:
+        """Say something to a person on stderr, unless -q was given."""
+        if not self.quiet:
+            print(text, file=sys.stderr, flush=True)
+
+    def detail(self, text: str) -> None:
+        """Say something that only -v wants to hear."""
+        if self.verbose:
+            self.talk(text)
+
+    def error(self, text: str) -> None:
+        """Say what went wrong, on stderr, also with -q."""
+        print(f"{paint('error', RED, sys.stderr)}: {text}", file=sys.stderr, flush=True)
+
+    def data(self, text: str) -> None:
+        """Write a command's result to stdout."""
+        print(text, flush=True)
+
+
+def coloured(stream: TextIO) -> bool:
+    """Whether *stream* takes colours: NO_COLOR and FORCE_COLOR decide, then whether it is a terminal."""
+    if os.environ.get("NO_COLOR"):
+        return False
+    if os.environ.get("FORCE_COLOR"):
+        return True
+    return stream.isatty() and os.environ.get("TERM") != "dumb"
+
+
+def live(stream: TextIO) -> bool:
+    """Whether *stream* is a terminal that can be drawn over: not in CI, not a pipe, not dumb."""
+    return stream.isatty() and os.environ.get("TERM") != "dumb" and not os.environ.get("CI")
+
+
+def paint(text: str, code: str, stream: TextIO) -> str:
+    """*text* in an ANSI style when *stream* takes colours."""
+    return f"\x1b[{code}m{text}\x1b[0m" if coloured(stream) else text
+
+
+console = Console()
