@@ -92,7 +92,7 @@ def loads(text: str, cls: type[T], *, location: str = "") -> T:
 def from_json(cls: type[T], data: Any, *, location: str = "") -> T:
     """Build *cls* from plain JSON values, checking every key and type."""
     try:
-        return typing.cast(T, _reader(cls)(data, ""))
+        return typing.cast(T, _reader(typing.cast(Any, cls))(data, ""))
     except _Mismatch as mismatch:
         raise BadFileError(f"{mismatch.path or 'the whole'}: {mismatch}", location=location) from None
 
@@ -118,7 +118,7 @@ def _refuse_constant(name: str) -> None:
 
 
 @cache
-def _reader(hint: Any) -> _Reader:  # noqa: PLR0911 -- one return a shape of type
+def _reader(hint: Any) -> _Reader:
     origin, arguments = typing.get_origin(hint), typing.get_args(hint)
     if is_dataclass(hint):
         return _dataclass_reader(hint)

@@ -488,7 +488,7 @@ class Plan:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """request.json: what a gate process is given. *folder* is the gate's own, absolute; *evidence* lies in `folder/evidence`."""
+    """request.json: what a gate process is given. *folder* is the gate's own, absolute; files go to its `evidence`."""
 
     run: str
     root: str

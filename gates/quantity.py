@@ -66,7 +66,9 @@ def show(value: float, unit: Unit) -> str:
     """*value*, given in the base unit *unit*, for people: `250 ms`, `0.02 %`, `1,204`."""
     match unit:
         case Unit.SECONDS:
-            return _scaled(value, (("d", 86400.0), ("h", 3600.0), ("min", 120.0), ("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9)))
+            return _scaled(
+                value, (("d", 86400.0), ("h", 3600.0), ("min", 120.0), ("s", 1.0), ("ms", 1e-3), ("µs", 1e-6), ("ns", 1e-9))
+            )
         case Unit.BYTES:
             return _scaled(value, (("GiB", 1024.0**3), ("MiB", 1024.0**2), ("KiB", 1024.0), ("B", 1.0)))
         case Unit.RATIO:

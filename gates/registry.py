@@ -20,7 +20,7 @@ COMMANDS = "gates.commands"
 
 @cache
 def plugins(group: str) -> Mapping[str, Any]:
-    """The loaded plug-ins of *group* by name, instantiated when they are classes. Raises GatesError when one can't be loaded."""
+    """The plug-ins of *group* by name, loaded, and instantiated when they are classes. Raises GatesError when one can't be."""
     return {point.name: _load(point) for point in sorted(entry_points(group=group), key=lambda point: point.name)}
 
 

@@ -74,7 +74,7 @@ class LazyGroup(click.Group):
 
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             if close and "Did you mean" not in error.message:
-                error.message += f" Did you mean {close[0]!r}?"
+                raise click.UsageError(f"{error.message} Did you mean {close[0]!r}?", ctx) from None
             raise
 
     def _plugin_summary(self, ctx: click.Context, name: str) -> str:
@@ -114,7 +114,7 @@ def _terminated(signum: int, frame: FrameType | None) -> NoReturn:
     raise KeyboardInterrupt
 
 
-def _run(arguments: list[str]) -> int:  # noqa: PLR0911 -- one return an ending
+def _run(arguments: list[str]) -> int:
     try:
         code = cli.main(arguments, prog_name=started_as(), standalone_mode=False)
         return int(code) if isinstance(code, int) else 0
