@@ -1,0 +1,85 @@
+"""The vocabulary of the pipeline: values that rooms hand to each other, and the protocols of plug-ins.
+
+Values are frozen; numbers are in base units (seconds, bytes, ratios between 0 and 1). Nothing here does I/O.
+"""
+
+from gates.model.exhibit import Exhibit, IntervalRow, Intervals, Limit, Line, LogTail, Quantiles, Series, Table, Window
+from gates.model.measurement import Comparison, Criterion, Interval, Measurement, MetricSpec, criterion_id, split_criterion_id
+from gates.model.plan import Claim, Commit, History, Plan, PlannedGate, Request, RunRecord, TargetPlan
+from gates.model.plugin import (
+    Fault,
+    Fetch,
+    Invariant,
+    InvariantOutcome,
+    Kind,
+    KindContext,
+    KindPlan,
+    Operation,
+    ProcessSpec,
+    Ready,
+    Samples,
+    Target,
+    TargetLayout,
+    TargetPreset,
+)
+from gates.model.report import ClaimReport, CriterionReport, GateReport, Report
+from gates.model.result import Evidence, Finding, GateResult
+from gates.model.words import Comparator, Disposition, Execution, Level, Outcome, Rule, Severity, Unit, Verdict
+
+__all__ = [
+    "Claim",
+    "ClaimReport",
+    "Commit",
+    "Comparator",
+    "Comparison",
+    "Criterion",
+    "CriterionReport",
+    "Disposition",
+    "Evidence",
+    "Execution",
+    "Exhibit",
+    "Fault",
+    "Fetch",
+    "Finding",
+    "GateReport",
+    "GateResult",
+    "History",
+    "Interval",
+    "IntervalRow",
+    "Intervals",
+    "Invariant",
+    "InvariantOutcome",
+    "Kind",
+    "KindContext",
+    "KindPlan",
+    "Level",
+    "Limit",
+    "Line",
+    "LogTail",
+    "Measurement",
+    "MetricSpec",
+    "Operation",
+    "Outcome",
+    "Plan",
+    "PlannedGate",
+    "ProcessSpec",
+    "Quantiles",
+    "Ready",
+    "Report",
+    "Request",
+    "Rule",
+    "RunRecord",
+    "Samples",
+    "Series",
+    "Severity",
+    "Table",
+    "Target",
+    "TargetLayout",
+    "TargetPlan",
+    "TargetPreset",
+    "Unit",
+    "Verdict",
+    "Window",
+    "criterion_id",
+    "split_criterion_id",
+]
