@@ -1,0 +1,141 @@
+"""The sessions: environments only. What a gate does and what its result means is decided by the command `gates`.
+
+Options after `--` go to the session's command: `./noxw -- --profile standard`, `./noxw -s tests -- -k breaker`.
+"""
+
+from __future__ import annotations
+
+import secrets
+import subprocess
+import sys
+from datetime import UTC, datetime
+from functools import cache
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2026.8.10"
+nox.options.default_venv_backend = "virtualenv"
+nox.options.reuse_venv = "yes"
+nox.options.error_on_external_run = True
+nox.options.stop_on_first_error = False
+nox.options.sessions = ["unit", "benchmarks", "load", "validation", "drills", "report"]
+
+HERE = Path(__file__).resolve().parent
+# An interrupted run still stops its processes and writes its report; Nox by itself would wait half a second.
+PATIENCE = {"interrupt_timeout": 15.0, "terminate_timeout": 15.0}
+
+
+@nox.session
+def unit(session: nox.Session) -> None:
+    """The gates of kind `tests`."""
+    gate(session, "tests", "[all]", "--group=test")
+
+
+@nox.session
+def benchmarks(session: nox.Session) -> None:
+    """The gates of kind `benchmarks`."""
+    gate(session, "benchmarks", "[bench]")
+
+
+@nox.session
+def load(session: nox.Session) -> None:
+    """The gates of kind `load`."""
+    gate(session, "load", "[load,node]")
+
+
+@nox.session
+def validation(session: nox.Session) -> None:
+    """The gates of kind `validation`: load while something breaks."""
+    gate(session, "validation", "[load,node]")
+
+
+@nox.session
+def drills(session: nox.Session) -> None:
+    """The gates of kind `drills`: seeded defects that must be caught."""
+    gate(session, "drills", "[all]", "--group=test")
+
+
+@nox.session
+def report(session: nox.Session) -> None:
+    """Judge the run and write its report. Last, and whatever happened before; -x (--stop-on-first-error) would drop it."""
+    install(session, "")
+    ran_here = run_id.cache_info().currsize > 0
+    session.run("gates", "report", env={"GATES_RUN": run_id()} if ran_here else {}, **PATIENCE)
+
+
+@nox.session(default=False)
+def tests(session: nox.Session) -> None:
+    """The project's own tests, all of them."""
+    install(session, "[all]", "--group=test")
+    session.run("pytest", *session.posargs)
+
+
+@nox.session(default=False)
+def lint(session: nox.Session) -> None:
+    """Style, types and who may import whom."""
+    install(session, "[all]", "--group=lint", "--group=test")
+    session.run("ruff", "check")
+    session.run("ruff", "format", "--check")
+    session.run("mypy")
+    session.run("lint-imports")
+
+
+@nox.session(default=False)
+def steady(session: nox.Session) -> None:
+    """Run the main job 20 times (-- --runs N) on this commit, and count how it ended."""
+    session.run("python", "benchmarks/steady.py", *session.posargs, "--", sys.executable, "-m", "nox")
+
+
+@nox.session(default=False)
+def budgets(session: nox.Session) -> None:
+    """Measure what the pipeline itself costs, against its budgets."""
+    install(session, "[all]", "--group=test")
+    session.run("python", "benchmarks/budgets.py", *session.posargs)
+
+
+@nox.session(default=False)
+def gates(session: nox.Session) -> None:
+    """The full environment, for `./noxw gates ARGS`."""
+    install(session, "[all]", "--group=test")
+
+
+@nox.session(default=False, reuse_venv=False)
+def lock(session: nox.Session) -> None:
+    """Write constraints.txt anew, from the newest versions of everything."""
+    session.install("-e.[all]", "--group=test", "--group=lint", "--group=tools")
+    frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
+    header = "# Every version that the environments are made of. Written by ./noxw -s lock.\n"
+    (HERE / "constraints.txt").write_text(f"{header}{frozen}\n")
+
+
+def gate(session: nox.Session, kind: str, extras: str, *groups: str) -> None:
+    """Run the gates of *kind* as part of this process's run; the session ends as they did."""
+    install(session, extras, *groups)
+    session.run("gates", "run", "--only", f"kind:{kind}", *session.posargs, env={"GATES_RUN": run_id()}, **PATIENCE)
+
+
+def install(session: nox.Session, extras: str, *groups: str) -> None:
+    """Install the project, unless the environment was already made of this pyproject, lock and interpreter."""
+    environment = Path(session.virtualenv.location)
+    made_of = (HERE / "pyproject.toml").read_text() + (HERE / "constraints.txt").read_text()
+    # `noxw` compares the same text to see whether its `gates` is current.
+    stamp = f"{HERE}\n{(environment / 'bin' / 'python').resolve()}\n{made_of}"
+    mark = environment / "stamp"
+    if mark.is_file() and mark.read_text() == stamp:
+        return
+    mark.unlink(missing_ok=True)
+    locked = ("--constraint=constraints.txt", "--build-constraint=constraints.txt")
+    session.install(*locked, f"-e.{extras}", *groups)
+    mark.write_text(stamp)
+
+
+@cache
+def run_id() -> str:
+    """The id of the run that all gate sessions of this process belong to: UTC time, short commit, four random hex digits."""
+    git = ["git", "-C", str(HERE), "rev-parse", "HEAD"]
+    try:
+        commit = subprocess.run(git, capture_output=True, text=True, check=True).stdout[:7]
+    except (OSError, subprocess.CalledProcessError):
+        commit = "nogit"
+    return f"{datetime.now(UTC):%Y%m%dT%H%M%SZ}-{commit}-{secrets.token_hex(2)}"
