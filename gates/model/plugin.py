@@ -103,13 +103,16 @@ class ProcessSpec:
     """A process of a target.
 
     `{port}` in *command* and *env* is its own free port, `{port:NAME}` another's, `{url:NAME}` its base URL, `{data}` its own
-    data folder (survives a restart within the gate). *name* is also the endpoint's name.
+    data folder (survives a restart within the gate). *name* is also the endpoint's name. *port* fixes the port; 0 finds a free
+    one. A *proxy* stands before the endpoint that its name ends in and is none itself.
     """
 
     name: str
     command: tuple[str, ...]
     ready: Ready
     env: Mapping[str, str] = field(default_factory=dict)
+    port: int = 0
+    proxy: bool = False
 
 
 @dataclass(frozen=True, slots=True)
