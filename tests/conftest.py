@@ -1,0 +1,56 @@
+"""A test that needs a system program says so; without the program it is left out aloud, or fails when GATES_REQUIRE=all.
+
+@pytest.mark.needs("chromium", "apt-get install chromium")
+def test_the_report_opens_in_a_browser() -> None: ...
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections import Counter
+from collections.abc import Sequence
+
+import pytest
+
+LEFT_OUT = pytest.StashKey[Counter[tuple[str, str]]]()
+
+
+def missing_programs(item: pytest.Item) -> list[tuple[str, str]]:
+    """The (program, installing line) pairs of *item*'s `needs` marks whose program is not on this machine."""
+    # Debian keeps servers in sbin, which an ordinary user's PATH leaves out.
+    path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
+    marks = [mark.args for mark in item.iter_markers("needs")]
+    return [(program, line) for program, line in marks if shutil.which(program, path=path) is None]
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Deselect what can't run here, unless everything is required."""
+    lacking = [item for item in items if missing_programs(item)]
+    if not lacking or os.environ.get("GATES_REQUIRE") == "all":
+        return
+    config.stash[LEFT_OUT] = Counter(pair for item in lacking for pair in missing_programs(item))
+    config.hook.pytest_deselected(items=lacking)
+    items[:] = [item for item in items if item not in lacking]
+
+
+def pytest_runtest_setup(item: pytest.Item) -> None:
+    """With GATES_REQUIRE=all a test without its program fails, and says how to get it."""
+    missing = missing_programs(item)
+    if missing:
+        pytest.fail("; ".join(f"{program} is required and not here: {line}" for program, line in missing), pytrace=False)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many tests were left out, why, and the line that installs what they need."""
+    left_out = terminalreporter.config.stash.get(LEFT_OUT, Counter())
+    for sentence in sentences(sorted(left_out.items())):
+        terminalreporter.write_line(sentence, yellow=True)
+
+
+def sentences(left_out: Sequence[tuple[tuple[str, str], int]]) -> list[str]:
+    """One sentence a missing program."""
+    return [
+        f"{count} {'test was' if count == 1 else 'tests were'} left out: {program} is not on this machine; {line}"
+        for (program, line), count in left_out
+    ]

@@ -1,0 +1,49 @@
+"""Tests that need a system program are left out aloud, or fail."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+pytest_plugins = ["pytester"]
+
+SUITE = """
+    import pytest
+
+    @pytest.mark.needs("sh", "apt-get install dash")
+    def test_here(): pass
+
+    @pytest.mark.needs("no-such-program", "apt-get install no-such-package")
+    def test_elsewhere(): pass
+"""
+
+
+@pytest.fixture
+def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.Pytester:
+    """A suite of one test whose program is here and one whose program is not, under our conftest."""
+    monkeypatch.delenv("GATES_REQUIRE", raising=False)
+    pytester.makeconftest((Path(__file__).parent / "conftest.py").read_text())
+    pytester.makeini("[pytest]\nmarkers = needs(program, line): needs a system program\n")
+    pytester.makepyfile(SUITE)
+    return pytester
+
+
+def test_an_absent_program_leaves_its_tests_out_and_the_summary_says_how_to_install_it(suite: pytest.Pytester) -> None:
+    """The other tests run; the sentence has the count, the program and the line."""
+    result = suite.runpytest_inprocess()
+    result.assert_outcomes(passed=1, deselected=1)
+    result.stdout.fnmatch_lines(
+        ["1 test was left out: no-such-program is not on this machine; apt-get install no-such-package"]
+    )
+
+
+def test_an_absent_program_fails_its_tests_where_everything_is_required(
+    suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With GATES_REQUIRE=all, as CI sets it, nothing is left out."""
+    monkeypatch.setenv("GATES_REQUIRE", "all")
+    result = suite.runpytest_inprocess()
+    result.assert_outcomes(passed=1, errors=1)
+    result.stdout.fnmatch_lines(["*no-such-program is required and not here: apt-get install no-such-package*"])
+    assert result.ret == pytest.ExitCode.TESTS_FAILED
