@@ -9,18 +9,16 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from random import Random
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gates import registry
 from gates.model import LogTail, ProcessSpec, TargetLayout, TargetPlan
 from gates.target.error import TargetError
 from gates.target.ports import free_ports, is_free
 from gates.target.process import Process
+from gates.target.proxy.process import proxy_process
 from gates.target.readiness import answers_tcp, wait_until_ready
 from gates.target.template import fill, url_of
-
-if TYPE_CHECKING:
-    from gates.target.proxy.settings import ProxySettings
 
 PATIENCE = 3.0
 ATTEMPTS = 3
@@ -33,12 +31,13 @@ def running(
     *,
     folder: Path,
     plugins: Callable[[str], Mapping[str, Any]] = registry.plugins,
-    proxies: Mapping[str, ProxySettings] | None = None,
+    proxies: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
 ) -> Iterator[RunningTarget]:
     """The target of *plan*, started and ready; logs and data lie in `folder/target`.
 
-    *proxies* puts an injecting proxy before the named endpoints (`*` for all); *seed* decides which responses it touches.
+    *proxies* puts an injecting proxy before the named endpoints (`*` for all), each with what `ProxySettings.injection` gives;
+    *seed* decides which responses it touches.
     Raises TargetError when the target can't be started or reached; whatever was started is ended first.
     """
     layout = _layout(plan, plugins)
@@ -192,13 +191,11 @@ def _ports(layout: TargetLayout) -> dict[str, int]:
 _PROXY = "proxy-"
 
 
-def _with_proxies(layout: TargetLayout, proxies: Mapping[str, ProxySettings], home: Path, seed: int) -> TargetLayout:
+def _with_proxies(layout: TargetLayout, proxies: Mapping[str, Mapping[str, Any]], home: Path, seed: int) -> TargetLayout:
     if not proxies:
         return layout
-    from gates.target.proxy.settings import proxy_process
-
     upstream = {**{spec.name: f"{{url:{spec.name}}}" for spec in layout.processes}, **layout.urls}
-    wanted = {name: proxies["*"] for name in upstream} if "*" in proxies else proxies
+    wanted = dict.fromkeys(upstream, proxies["*"]) if "*" in proxies else proxies
     for name in wanted:
         if name not in upstream:
             raise TargetError(f"a proxy is asked for before {name!r}, which is no endpoint; there is {', '.join(upstream)}")

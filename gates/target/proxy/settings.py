@@ -1,16 +1,12 @@
-"""What a person may ask of the proxy, and the process that it becomes."""
+"""What a person may ask of the proxy."""
 
 from __future__ import annotations
 
-import json
-import sys
-from pathlib import Path
 from typing import Annotated, Any
 
 from pydantic import Field, model_validator
 
 from gates.fields import Duration, Ratio, Settings
-from gates.model import ProcessSpec, Ready
 
 Share = Annotated[Ratio, Field(ge=0, le=1)]
 
@@ -58,10 +54,3 @@ class ProxySettings(Settings):
     def injection(self) -> dict[str, Any]:
         """Plain JSON for the proxy's process: shares as numbers, times in seconds."""
         return self.model_dump(mode="json")
-
-
-def proxy_process(name: str, upstream: str, settings: ProxySettings, *, log: Path, seed: str) -> ProcessSpec:
-    """The process that listens for *name* and forwards to *upstream* (a URL, or a template that becomes one)."""
-    # braces of JSON never look like a template's place, which is a bare {port}, {url} or {data}
-    command = (sys.executable, "-m", "gates.target.proxy", "{port}", upstream, str(log), seed, json.dumps(settings.injection()))
-    return ProcessSpec(name, command, Ready(tcp=True, within=15.0), proxy=True)
