@@ -26,6 +26,7 @@ COMMANDS = {
     "explain": "gates.cli.explain",
     "load": "gates.cli.load",
     "drill": "gates.cli.drill",
+    "workflows": "gates.cli.workflows",
     "_gate": "gates.cli.gate",
     "_guardian": "gates.cli.gate",
 }
@@ -39,6 +40,7 @@ SUMMARIES = {
     "explain": "Explain one criterion of a run: value, interval, limit, evidence.",
     "load": "Run one load scenario against a URL.",
     "drill": "Seed known defects and show that the gates catch them.",
+    "workflows": "Write the GitHub workflows from their templates.",
 }
 
 
