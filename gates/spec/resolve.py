@@ -1,0 +1,231 @@
+"""readiness.yaml and a profile's name become planned gates and claims, or every problem at once."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from gates import registry
+from gates.errors import UsageError
+from gates.model import Claim, Finding, Level, PlannedGate, Severity
+from gates.spec import yaml
+from gates.spec.choices import LEVELS, choose
+from gates.spec.claims import bind
+from gates.spec.context import Plugins
+from gates.spec.gate import GateResolver, Surroundings
+from gates.spec.graph import bridged, cycle, ordered
+from gates.spec.models import GateModel, ProfileModel, SpecModel
+from gates.spec.nodes import Node
+from gates.spec.nodes import Path as NodePath
+from gates.spec.overrides import override
+from gates.spec.problems import Problem, SpecErrors, did_you_mean
+from gates.spec.targets import read_target
+from gates.spec.validate import validate
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A spec as one profile runs it.
+
+    Attributes:
+        gates: in the order of the plan: after what they need, otherwise as in the file.
+        profile: the profile's name; *level* is the one whose values it takes: quick, standard or full.
+        budget: seconds that the profile allows for the whole run, 0 when it has none.
+        digest: sha256 of the file's bytes.
+        require: what else the profile asks for: `drills`, `approvals`.
+        elsewhere: gates of the file that this profile does not run.
+    """
+
+    gates: tuple[PlannedGate, ...]
+    claims: tuple[Claim, ...]
+    profile: str
+    level: str
+    budget: float
+    digest: str
+    require: tuple[str, ...] = ()
+    findings: tuple[Finding, ...] = ()
+    elsewhere: tuple[str, ...] = ()
+
+
+def resolve(
+    path: Path | str, *, root: Path, profile: str, overrides: Sequence[str] = (), plugins: Plugins = registry.plugins
+) -> Resolved:
+    """The plan of the spec at *path* for *profile*, with `PATH=VALUE` *overrides*.
+
+    Raises SpecErrors with everything that is wrong, and UsageError when the spec knows no such profile.
+    """
+    document, content = yaml.read(Path(path), display_name(Path(path), root))
+    level = _level(document, profile)
+    problems: list[Problem] = []
+    chosen = override(_chosen(document, level), overrides, problems)
+    node = chosen.get("target")
+    target = read_target(node, ("target",), plugins(registry.TARGETS), problems) if node is not None else None
+    shared = Surroundings(root, profile, level, plugins, target, node is not None, problems)
+    found = _Resolver(chosen, shared).resolve(hashlib.sha256(content).hexdigest())
+    if problems or found is None:
+        raise SpecErrors(problems)
+    return found
+
+
+def profiles(path: Path | str, *, root: Path) -> tuple[str, ...]:
+    """The names of the profiles in the spec at *path*; quick, standard and full when it names none. Raises SpecErrors."""
+    document, _ = yaml.read(Path(path), display_name(Path(path), root))
+    given = document.get("profiles")
+    return tuple(given.entries) if given is not None and given.entries else LEVELS
+
+
+def read_yaml(path: Path | str, schema: type[T], profile: str = "full", *, root: Path | None = None) -> T:
+    """The single YAML file at *path* as a *schema*, its choices taken for *profile* (quick, standard or full).
+
+    Raises SpecErrors with everything that is wrong.
+    """
+    if profile not in LEVELS:
+        raise UsageError(f"unknown profile {profile!r}", hint=did_you_mean(profile, LEVELS))
+    node, _ = yaml.read(Path(path), display_name(Path(path), root or Path.cwd()))
+    problems: list[Problem] = []
+    valid = validate(schema, choose(node, profile), (), problems)
+    if valid is None:
+        raise SpecErrors(problems)
+    return valid
+
+
+def display_name(path: Path, root: Path) -> str:
+    """*path* relative to *root* when it lies inside, else as it is."""
+    try:
+        return str(path.resolve().relative_to(root.resolve()))
+    except (OSError, ValueError, RuntimeError):
+        return str(path)
+
+
+def _level(document: Node, profile: str) -> str:
+    given = document.get("profiles")
+    names = list(given.entries) if given is not None and given.entries else []
+    if profile not in (*names, *LEVELS):
+        raise UsageError(f"unknown profile {profile!r}", hint=did_you_mean(profile, [*names, *LEVELS]))
+    origin = document.get("profiles", profile, "as")
+    level = origin.scalar if origin is not None else profile
+    return level if isinstance(level, str) and level in LEVELS else LEVELS[0]
+
+
+def _chosen(document: Node, level: str) -> Node:
+    """Choices taken everywhere but under `profiles`, whose keys are names of profiles themselves."""
+    if document.entries is None:
+        return document
+    entries = {key: node if key == "profiles" else choose(node, level) for key, node in document.entries.items()}
+    return Node(document.place, entries=entries)
+
+
+class _Resolver:
+    """Resolves a document whose choices and overrides are taken."""
+
+    def __init__(self, document: Node, shared: Surroundings) -> None:
+        self.document = document
+        self.shared = shared
+        self.problems = shared.problems
+        self.profile = shared.profile
+        self.level = shared.level
+
+    def resolve(self, digest: str) -> Resolved | None:
+        spec = validate(SpecModel, self.document, (), self.problems)
+        models = dict(spec.gates) if spec is not None else self._gates_that_are_right()
+        self._check_profiles(models)
+        needs = self._needs(models)
+        here = [name for name in ordered(needs) if self._is_planned(models[name])] if needs is not None else []
+        gates = [self._gate(name, models[name], bridged(name, needs, here)) for name in here] if needs is not None else []
+        planned = tuple(gate for gate in gates if gate is not None)
+        if spec is None or len(planned) < len(here) or needs is None:
+            return None
+        self._check_counted(planned)
+        claims = bind(spec.claims, self.document.get("claims") or self.document, _known(models, planned), self.problems)
+        own = spec.profiles.get(self.profile, ProfileModel())
+        elsewhere = tuple(name for name in models if name not in here)
+        return Resolved(
+            planned,
+            claims,
+            self.profile,
+            self.level,
+            self._budget(spec),
+            digest,
+            own.require,
+            _findings(claims, elsewhere),
+            elsewhere,
+        )
+
+    def _gates_that_are_right(self) -> dict[str, GateModel]:
+        """The gates that can be looked into further though something else is wrong, so that all errors come at once."""
+        node = self.document.get("gates")
+        found: dict[str, GateModel] = {}
+        for name, gate in (node.entries or {}).items() if node is not None else ():
+            model = validate(GateModel, gate, (), [])
+            if model is not None:
+                found[name] = model
+        return found
+
+    def _budget(self, spec: SpecModel) -> float:
+        own = spec.profiles.get(self.profile, ProfileModel())
+        return own.budget or spec.profiles.get(self.level, ProfileModel()).budget
+
+    def _check_profiles(self, models: Mapping[str, GateModel]) -> None:
+        known = [
+            *LEVELS,
+            *((self.document.get("profiles") or self.document).entries or {} if self.document.get("profiles") else {}),
+        ]
+        for name, model in models.items():
+            for index, profile in enumerate(model.profiles or ()):
+                if profile not in known:
+                    steps: NodePath = ("gates", name, "profiles", index)
+                    place = self.document.deepest(steps)[0].place
+                    self.problems.append(place.problem(steps, f"unknown profile {profile!r}", did_you_mean(profile, known)))
+
+    def _is_planned(self, model: GateModel) -> bool:
+        return model.profiles is None or self.profile in model.profiles or self.level in model.profiles
+
+    def _needs(self, models: Mapping[str, GateModel]) -> dict[str, tuple[str, ...]] | None:
+        """What each gate needs; None when the needs make no order."""
+        gates = self.document.get("gates")
+        every = list(gates.entries or {}) if gates is not None else []
+        for name, model in models.items():
+            for index, need in enumerate(model.needs):
+                if need not in every:
+                    steps: NodePath = ("gates", name, "needs", index)
+                    place = self.document.deepest(steps)[0].place
+                    self.problems.append(place.problem(steps, f"there is no gate {need!r}", did_you_mean(need, every)))
+        needs = {name: tuple(need for need in model.needs if need in models) for name, model in models.items()}
+        found = cycle(needs)
+        if not found:
+            return needs
+        circle: NodePath = ("gates", found[0], "needs")
+        place = self.document.deepest(circle)[0].named
+        self.problems.append(place.problem(circle, f"gates need each other in a circle: {' -> '.join(found)}"))
+        return None
+
+    def _gate(self, name: str, model: GateModel, needs: tuple[str, ...]) -> PlannedGate | None:
+        node = self.document.get("gates", name)
+        assert node is not None
+        return GateResolver(self.shared, name, model, node).resolve(needs)
+
+    def _check_counted(self, gates: Sequence[PlannedGate]) -> None:
+        counted = [each for gate in gates for each in gate.criteria if each.severity is Severity.BLOCKING and not each.built_in]
+        if not counted:
+            place = (self.document.get("gates") or self.document).named
+            message = f"a plan without a counted criterion (profile {self.profile})"
+            self.problems.append(
+                place.problem("gates", message, "give at least one gate of this profile a criterion that blocks")
+            )
+
+
+def _known(models: Mapping[str, GateModel], planned: Sequence[PlannedGate]) -> dict[str, list[str]]:
+    """The ids of the criteria of every gate of the file; built-in ones where the gate is planned."""
+    known = {name: list(model.criteria) for name, model in models.items()}
+    return known | {gate.name: [criterion.id for criterion in gate.criteria] for gate in planned}
+
+
+def _findings(claims: Sequence[Claim], elsewhere: Sequence[str]) -> tuple[Finding, ...]:
+    """What a person should know of a plan that is right: claims that this profile shows nothing of."""
+    idle = [claim.say for claim in claims if all(each.partition(":")[0] in elsewhere for each in claim.by)]
+    return tuple(Finding(Level.NOTE, f"the claim {say!r} is not applicable: no gate of this profile shows it") for say in idle)

@@ -1,0 +1,60 @@
+"""The system under test: one preset with its settings, validated by the preset's own model."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from gates.model import TargetPlan, TargetPreset
+from gates.spec.nodes import Node, Path
+from gates.spec.problems import Problem, did_you_mean, got
+from gates.spec.validate import validate
+
+
+def read_target(node: Node, path: Path, presets: Mapping[str, Any], problems: list[Problem]) -> TargetPlan | None:
+    """The target in *node*: `{PRESET: settings}`, or a preset's name alone; None after adding to *problems*.
+
+    Settings that are no mapping are handed to the preset's model as they are, or under the key that it declares as
+    `shorthand`: `command: [./server]` is `command: {run: [./server]}`.
+    """
+    named = _preset(node, path, problems)
+    if named is None:
+        return None
+    name, settings = named
+    if name not in presets:
+        problems.append(settings.named.problem((*path, name), f"unknown target {name!r}", did_you_mean(name, presets)))
+        return None
+    preset: TargetPreset = presets[name]
+    settings = _written_out(settings, preset)
+    valid = validate(preset.settings, settings, (*path, name), problems)
+    if valid is None:
+        return None
+    try:
+        layout = preset.layout(valid)
+    except ValueError as error:
+        problems.append(settings.named.problem((*path, name), str(error)))
+        return None
+    endpoints = (*(process.name for process in layout.processes), *layout.urls)
+    return TargetPlan(name, valid.model_dump(mode="json", by_alias=True), endpoints, tuple(layout.controls))
+
+
+def _preset(node: Node, path: Path, problems: list[Problem]) -> tuple[str, Node] | None:
+    if isinstance(node.scalar, str):
+        return node.scalar, Node(node.place, entries={}, key=node.place)
+    if node.entries is not None and len(node.entries) == 1:
+        return next(iter(node.entries.items()))
+    message = "expected one target, such as `federation: {nodes: 3}`, `command: [...]` or `url: http://...`"
+    problems.append(node.named.problem(path, f"{message} {got(node.plain())}"))
+    return None
+
+
+def _written_out(settings: Node, preset: TargetPreset) -> Node:
+    if settings.entries is not None:
+        return settings
+    if settings.items is None and settings.scalar is None:
+        return Node(settings.place, entries={}, key=settings.key)
+    shorthand = getattr(preset.settings, "shorthand", "") or getattr(preset, "shorthand", "")
+    if not shorthand:
+        return settings
+    inner = Node(settings.place, settings.scalar, settings.items, key=settings.key)
+    return Node(settings.place, entries={shorthand: inner}, key=settings.key)

@@ -1,0 +1,149 @@
+"""Pydantic's errors as problems at the lines that caused them."""
+
+from __future__ import annotations
+
+import json
+import re
+import types
+import typing
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ValidationError
+
+from gates.spec.nodes import Node, Path
+from gates.spec.problems import Problem, did_you_mean, got
+
+M = TypeVar("M")
+_COERCED = {"bool_type", "int_type", "float_type", "int_from_float"}
+_PLAIN_WORDS = {
+    "dictionary": "mapping",
+    "an object": "a mapping",
+    "valid tuple": "list",
+    "valid list": "list",
+    "valid array": "list",
+    "valid string": "text",
+    "valid integer": "whole number",
+    "valid number": "number",
+    "valid boolean": "true or false",
+    "valid dictionary": "mapping",
+    "a true or false": "true or false",
+    "a text": "text",
+}
+
+
+def validate(
+    schema: type[M], node: Node, path: Path, problems: list[Problem], *, skip: Iterable[str] = (), also: Iterable[str] = ()
+) -> M | None:
+    """*node* as a *schema*, or None after adding what is wrong with it to *problems*.
+
+    Text never turns into a number or a truth value on the way, so `010` and `on` can't mean something by surprise.
+    *path* is where the node lies in its file; *skip* are keys of it that are not handed to the schema, and *also* are keys
+    that a suggestion may name beside the schema's.
+    """
+    data = node.plain()
+    if isinstance(data, dict):
+        data = {key: value for key, value in data.items() if key not in set(skip)}
+    model: Any = schema
+    try:
+        valid = model.model_validate(data)
+        _refuse_coercion(model, data)
+    except ValidationError as error:
+        problems.extend(_merged(_problem(schema, node, path, detail, also) for detail in error.errors(include_url=False)))
+        return None
+    return typing.cast(M, valid)
+
+
+def _refuse_coercion(model: Any, data: Any) -> None:
+    """Raise the errors of strict validation that mean: pydantic took a text for a number or a truth value."""
+    try:
+        model.model_validate_json(json.dumps(data), strict=True)
+    except ValidationError as error:
+        details = error.errors(include_url=False)
+        coerced = [
+            detail for detail in details if detail["type"] in _COERCED and isinstance(detail["input"], (str, float, bool))
+        ]
+        # In a union, text may rightly be another member: only an error that stands alone at its place tells of a coercion.
+        if coerced and len(coerced) == len(details):
+            raise
+
+
+def _problem(schema: Any, node: Node, path: Path, detail: Any, also: Iterable[str]) -> Problem:
+    found, taken = node.deepest(detail["loc"])
+    last = detail["loc"][-1] if detail["loc"] else ""
+    kind, context = detail["type"], detail.get("ctx", {})
+    if kind == "missing":
+        return found.named.problem((*path, *taken), f"{last} is missing", "")
+    if kind == "extra_forbidden":
+        known = [*_keys(schema, detail["loc"][:-1]), *(also if len(detail["loc"]) == 1 else ())]
+        return found.named.problem((*path, *taken), "unknown key", did_you_mean(str(last), known))
+    if taken and last == "[key]":
+        return found.named.problem((*path, *taken), f"{_words(detail['msg'])} {got(taken[-1])}")
+    if kind in ("literal_error", "enum"):
+        expected = re.findall(r"'([^']*)'", context.get("expected", ""))
+        hint = did_you_mean(str(detail["input"]), expected) if expected and isinstance(detail["input"], str) else ""
+        hint = hint if hint.startswith("did") else ""
+        return found.place.problem((*path, *taken), f"expected {context.get('expected')} {got(detail['input'])}", hint)
+    message = (
+        str(context["error"]) if kind in ("value_error", "assertion_error") and "error" in context else _words(detail["msg"])
+    )
+    return found.place.problem((*path, *taken), f"{message} {got(detail['input'])}")
+
+
+def _words(message: str) -> str:
+    text = message.replace("Input should be ", "expected ")
+    for theirs, ours in _PLAIN_WORDS.items():
+        text = text.replace(theirs, ours)
+    text = re.sub(r", unable to parse .*| or an object to extract fields from|or instance of \w+", "", text)
+    return (text[:1].lower() + text[1:]).replace("a true or false", "true or false").replace("a text", "text").strip()
+
+
+def _merged(problems: Iterable[Problem]) -> list[Problem]:
+    """One problem a place and path: what the members of a union expected is joined by "or"."""
+    by_place: dict[tuple[int, int, str], Problem] = {}
+    for problem in problems:
+        spot = (problem.line, problem.column, problem.path)
+        first = by_place.setdefault(spot, problem)
+        wants, other = _expected(first), _expected(problem)
+        if first is not problem and wants and other and other not in wants.split(" or "):
+            message = first.message.replace(f"expected {wants}", f"expected {wants} or {other}", 1)
+            by_place[spot] = Problem(first.file, first.line, first.column, first.path, message, first.hint, first.source)
+        elif first is not problem and first.message != problem.message and not (wants and other):
+            by_place[(*spot[:2], f"{spot[2]} {problem.message}")] = problem
+    return list(by_place.values())
+
+
+def _expected(problem: Problem) -> str:
+    match = re.fullmatch(r"expected (.+?) \(got .*\)", problem.message, re.DOTALL)
+    return match[1] if match else ""
+
+
+def _keys(schema: Any, steps: Iterable[str | int]) -> list[str]:
+    """The keys that the model at *steps* inside *schema* knows; empty when it can't be told."""
+    here = {schema}
+    for step in steps:
+        inner = {found for member in here for found in _inside(member, step)}
+        here = inner or here
+    models = [member for member in here if isinstance(member, type) and issubclass(member, BaseModel)]
+    return [field.alias or name for model in models for name, field in model.model_fields.items()]
+
+
+def _inside(hint: Any, step: str | int) -> list[Any]:
+    if isinstance(hint, type) and issubclass(hint, BaseModel):
+        named = [field.annotation for name, field in hint.model_fields.items() if step in (name, field.alias)]
+        return [member for annotation in named for member in _members(annotation)]
+    arguments = typing.get_args(hint)
+    origin = typing.get_origin(hint)
+    if origin is dict or (isinstance(origin, type) and issubclass(origin, Mapping)):
+        return _members(arguments[1])
+    if isinstance(step, int) and arguments:
+        return [member for argument in arguments if argument is not Ellipsis for member in _members(argument)]
+    return []
+
+
+def _members(hint: Any) -> list[Any]:
+    if typing.get_origin(hint) in (typing.Union, types.UnionType):
+        return [found for member in typing.get_args(hint) for found in _members(member)]
+    if typing.get_origin(hint) is typing.Annotated:
+        return _members(typing.get_args(hint)[0])
+    return [hint]
