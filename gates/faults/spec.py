@@ -1,0 +1,44 @@
+"""How a scenario writes its faults: `faults: [{at: 33 %, for: 20 %, crash: {node: node-b}}]`."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from pydantic import Field, model_validator
+
+from gates.faults.crash import Crash, CrashSettings
+from gates.faults.timeline import PlannedFault
+from gates.fields import Ratio, Settings
+
+
+class FaultSpec(Settings):
+    """One fault: when it starts and how long it lasts, in shares of the load's duration, and what it is.
+
+    Attributes:
+        at: the start.
+        lasting: the length, written `for`.
+        crash: kill a node and restart it.
+    """
+
+    at: Ratio = Field(ge=0, lt=1)
+    lasting: Ratio = Field(alias="for", gt=0, le=1)
+    crash: CrashSettings
+
+    @model_validator(mode="after")
+    def _within(self) -> FaultSpec:
+        if self.at + self.lasting > 1 + 1e-9:
+            raise ValueError(f"the fault ends after the load: at and for together are {(self.at + self.lasting) * 100:g} %")
+        return self
+
+
+def overlap(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, PlannedFault] | None:
+    """Two faults of which the second starts before the first has ended, or None."""
+    ordered = sorted(faults, key=lambda fault: fault.start)
+    return next(((one, other) for one, other in zip(ordered, ordered[1:], strict=False) if other.start < one.end), None)
+
+
+def planned(fault: FaultSpec, seconds: float) -> PlannedFault:
+    """*fault* in seconds of a load that lasts *seconds*."""
+    settings = fault.crash.model_dump(mode="json")
+    start = fault.at * seconds
+    return PlannedFault(Crash.name, settings, start, start + fault.lasting * seconds, Crash().nodes(settings))
