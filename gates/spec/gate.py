@@ -42,6 +42,19 @@ class Surroundings:
     problems: list[Problem]
 
 
+def kind_and_settings(whole: Surroundings, name: str, node: Node) -> tuple[Any, Any]:
+    """The kind that *node* names and its validated settings; None for what is wrong, after noting it."""
+    named, kinds, path = node.get("kind"), whole.plugins(registry.KINDS), ("gates", name)
+    if named is None or not isinstance(named.scalar, str):
+        return None, None
+    if named.scalar not in kinds:
+        hint = did_you_mean(named.scalar, kinds)
+        whole.problems.append(named.place.problem((*path, "kind"), f"unknown kind {named.scalar!r}", hint))
+        return None, None
+    kind = kinds[named.scalar]
+    return kind, validate(kind.settings, node, path, whole.problems, skip=GATE_KEYS, also=GATE_KEYS)
+
+
 class GateResolver:
     """Resolves one gate: its kind's settings, target, criteria and plan."""
 
@@ -53,12 +66,10 @@ class GateResolver:
         self.problems = whole.problems
 
     def resolve(self, needs: tuple[str, ...]) -> PlannedGate | None:
-        kinds = self.whole.plugins(registry.KINDS)
-        if self.model.kind not in kinds:
-            self._refuse("kind", f"unknown kind {self.model.kind!r}", did_you_mean(self.model.kind, kinds))
+        before = len(self.problems)
+        kind, settings = kind_and_settings(self.whole, self.name, self.node)
+        if kind is None:
             return None
-        kind, before = kinds[self.model.kind], len(self.problems)
-        settings = validate(kind.settings, self.node, ("gates", self.name), self.problems, skip=GATE_KEYS, also=GATE_KEYS)
         target = self._target(kind)
         criteria = self._criteria(kind)
         plan = self._plan(kind, settings, target, criteria) if settings is not None else None

@@ -33,10 +33,15 @@ def _override(root: Node, text: str, problems: list[Problem]) -> Node:
     if rest and not _may_add(node, taken, rest):
         known = [str(key) for key in (node.entries or {})]
         message = f"there is no {rest!r}" + (f" in {'.'.join(map(str, taken))}" if taken else "")
-        problems.append(Place(source, 1, len(path_text) - len(rest) + 1).problem(path_text, message, did_you_mean(rest, known)))
+        problems.append(Place(source, 1, len(path_text) - len(rest) + 1).problem(path_text, message, _closest(rest, known)))
         return root
     value = _value(value_text, len(path_text) + 1, source, problems)
     return root.replaced((*taken, rest) if rest else taken, value) if value is not None else root
+
+
+def _closest(rest: str, known: Sequence[str]) -> str:
+    whole = did_you_mean(rest, known)
+    return whole if whole.startswith("did") else did_you_mean(rest.partition(".")[0], known)
 
 
 def _may_add(node: Node, taken: Path, rest: str) -> bool:

@@ -15,7 +15,7 @@ from gates.spec import yaml
 from gates.spec.choices import LEVELS, choose
 from gates.spec.claims import bind
 from gates.spec.context import Plugins
-from gates.spec.gate import GateResolver, Surroundings
+from gates.spec.gate import GateResolver, Surroundings, kind_and_settings
 from gates.spec.graph import bridged, cycle, ordered
 from gates.spec.models import GateModel, ProfileModel, SpecModel
 from gates.spec.nodes import Node
@@ -75,8 +75,7 @@ def resolve(
 def profiles(path: Path | str, *, root: Path) -> tuple[str, ...]:
     """The names of the profiles in the spec at *path*; quick, standard and full when it names none. Raises SpecErrors."""
     document, _ = yaml.read(Path(path), display_name(Path(path), root))
-    given = document.get("profiles")
-    return tuple(given.entries) if given is not None and given.entries else LEVELS
+    return tuple(_profile_names(document)) or LEVELS
 
 
 def read_yaml(path: Path | str, schema: type[T], profile: str = "full", *, root: Path | None = None) -> T:
@@ -102,9 +101,13 @@ def display_name(path: Path, root: Path) -> str:
         return str(path)
 
 
-def _level(document: Node, profile: str) -> str:
+def _profile_names(document: Node) -> list[str]:
     given = document.get("profiles")
-    names = list(given.entries) if given is not None and given.entries else []
+    return list(given.entries) if given is not None and given.entries else []
+
+
+def _level(document: Node, profile: str) -> str:
+    names = _profile_names(document)
     if profile not in (*names, *LEVELS):
         raise UsageError(f"unknown profile {profile!r}", hint=did_you_mean(profile, [*names, *LEVELS]))
     origin = document.get("profiles", profile, "as")
@@ -131,30 +134,34 @@ class _Resolver:
         self.level = shared.level
 
     def resolve(self, digest: str) -> Resolved | None:
+        """The plan, or None after noting what is wrong."""
         spec = validate(SpecModel, self.document, (), self.problems)
         models = dict(spec.gates) if spec is not None else self._gates_that_are_right()
         self._check_profiles(models)
         needs = self._needs(models)
-        here = [name for name in ordered(needs) if self._is_planned(models[name])] if needs is not None else []
-        gates = [self._gate(name, models[name], bridged(name, needs, here)) for name in here] if needs is not None else []
+        if needs is None:
+            return None
+        here = [name for name in ordered(needs) if self._is_planned(models[name])]
+        gates = [self._gate(name, models[name], bridged(name, needs, here)) for name in here]
         planned = tuple(gate for gate in gates if gate is not None)
-        if spec is None or len(planned) < len(here) or needs is None:
+        if spec is None or len(planned) < len(here):
             return None
         self._check_counted(planned)
         claims = bind(spec.claims, self.document.get("claims") or self.document, _known(models, planned), self.problems)
+        return self._resolved(spec, planned, claims, digest, tuple(name for name in models if name not in here))
+
+    def _resolved(
+        self,
+        spec: SpecModel,
+        gates: tuple[PlannedGate, ...],
+        claims: tuple[Claim, ...],
+        digest: str,
+        elsewhere: tuple[str, ...],
+    ) -> Resolved:
         own = spec.profiles.get(self.profile, ProfileModel())
-        elsewhere = tuple(name for name in models if name not in here)
-        return Resolved(
-            planned,
-            claims,
-            self.profile,
-            self.level,
-            self._budget(spec),
-            digest,
-            own.require,
-            _findings(claims, elsewhere),
-            elsewhere,
-        )
+        budget = own.budget or spec.profiles.get(self.level, ProfileModel()).budget
+        findings = _findings(claims, elsewhere)
+        return Resolved(gates, claims, self.profile, self.level, budget, digest, own.require, findings, elsewhere)
 
     def _gates_that_are_right(self) -> dict[str, GateModel]:
         """The gates that can be looked into further though something else is wrong, so that all errors come at once."""
@@ -164,17 +171,12 @@ class _Resolver:
             model = validate(GateModel, gate, (), [])
             if model is not None:
                 found[name] = model
+            elif gate.entries is not None:
+                kind_and_settings(self.shared, name, gate)
         return found
 
-    def _budget(self, spec: SpecModel) -> float:
-        own = spec.profiles.get(self.profile, ProfileModel())
-        return own.budget or spec.profiles.get(self.level, ProfileModel()).budget
-
     def _check_profiles(self, models: Mapping[str, GateModel]) -> None:
-        known = [
-            *LEVELS,
-            *((self.document.get("profiles") or self.document).entries or {} if self.document.get("profiles") else {}),
-        ]
+        known = [*LEVELS, *_profile_names(self.document)]
         for name, model in models.items():
             for index, profile in enumerate(model.profiles or ()):
                 if profile not in known:

@@ -14,8 +14,7 @@ from gates.spec.validate import validate
 def read_target(node: Node, path: Path, presets: Mapping[str, Any], problems: list[Problem]) -> TargetPlan | None:
     """The target in *node*: `{PRESET: settings}`, or a preset's name alone; None after adding to *problems*.
 
-    Settings that are no mapping are handed to the preset's model as they are, or under the key that it declares as
-    `shorthand`: `command: [./server]` is `command: {run: [./server]}`.
+    Settings that are no mapping (`command: [./server]`) are handed to the preset's model as they are.
     """
     named = _preset(node, path, problems)
     if named is None:
@@ -25,7 +24,6 @@ def read_target(node: Node, path: Path, presets: Mapping[str, Any], problems: li
         problems.append(settings.named.problem((*path, name), f"unknown target {name!r}", did_you_mean(name, presets)))
         return None
     preset: TargetPreset = presets[name]
-    settings = _written_out(settings, preset)
     valid = validate(preset.settings, settings, (*path, name), problems)
     if valid is None:
         return None
@@ -42,19 +40,9 @@ def _preset(node: Node, path: Path, problems: list[Problem]) -> tuple[str, Node]
     if isinstance(node.scalar, str):
         return node.scalar, Node(node.place, entries={}, key=node.place)
     if node.entries is not None and len(node.entries) == 1:
-        return next(iter(node.entries.items()))
+        name, settings = next(iter(node.entries.items()))
+        is_empty = settings.entries is None and settings.items is None and settings.scalar is None
+        return name, Node(settings.place, entries={}, key=settings.key) if is_empty else settings
     message = "expected one target, such as `federation: {nodes: 3}`, `command: [...]` or `url: http://...`"
     problems.append(node.named.problem(path, f"{message} {got(node.plain())}"))
     return None
-
-
-def _written_out(settings: Node, preset: TargetPreset) -> Node:
-    if settings.entries is not None:
-        return settings
-    if settings.items is None and settings.scalar is None:
-        return Node(settings.place, entries={}, key=settings.key)
-    shorthand = getattr(preset.settings, "shorthand", "") or getattr(preset, "shorthand", "")
-    if not shorthand:
-        return settings
-    inner = Node(settings.place, settings.scalar, settings.items, key=settings.key)
-    return Node(settings.place, entries={shorthand: inner}, key=settings.key)

@@ -7,6 +7,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
@@ -99,18 +100,22 @@ def _words(message: str) -> str:
 
 
 def _merged(problems: Iterable[Problem]) -> list[Problem]:
-    """One problem a place and path: what the members of a union expected is joined by "or"."""
-    by_place: dict[tuple[int, int, str], Problem] = {}
-    for problem in problems:
-        spot = (problem.line, problem.column, problem.path)
-        first = by_place.setdefault(spot, problem)
-        wants, other = _expected(first), _expected(problem)
-        if first is not problem and wants and other and other not in wants.split(" or "):
-            message = first.message.replace(f"expected {wants}", f"expected {wants} or {other}", 1)
-            by_place[spot] = Problem(first.file, first.line, first.column, first.path, message, first.hint, first.source)
-        elif first is not problem and first.message != problem.message and not (wants and other):
-            by_place[(*spot[:2], f"{spot[2]} {problem.message}")] = problem
+    """One problem a place: what the members of a union expected is joined by "or", and a member whose shape did not fit is
+    left out where another one's did."""
+    listed = list(problems)
+    kept = [one for one in listed if not (_expected(one) and any(other.path.startswith(f"{one.path}.") for other in listed))]
+    by_place: dict[tuple[int, int, str, bool], Problem] = {}
+    for problem in kept:
+        spot = (problem.line, problem.column, problem.path if _expected(problem) else problem.message, bool(_expected(problem)))
+        by_place[spot] = _joined(by_place[spot], problem) if spot in by_place else problem
     return list(by_place.values())
+
+
+def _joined(first: Problem, second: Problem) -> Problem:
+    wants, other = _expected(first), _expected(second)
+    if not other or other in wants.split(" or "):
+        return first
+    return replace(first, message=first.message.replace(f"expected {wants}", f"expected {wants} or {other}", 1))
 
 
 def _expected(problem: Problem) -> str:
