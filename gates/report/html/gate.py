@@ -1,0 +1,130 @@
+"""The section of one gate: what was done, every criterion, exhibits, findings, what to do, the evidence."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from pathlib import PurePosixPath
+from urllib.parse import quote
+
+from gates.model import CriterionReport, Disposition, Evidence, GateReport, GateResult, Outcome, Report, Severity, Unit
+from gates.quantity import show
+from gates.report import reading
+from gates.report.facts import what_to_do
+from gates.report.html.exhibits import draw
+from gates.report.html.parts import findings, head, scrolling, sign
+from gates.report.prose import text, to_html
+
+_COLUMNS = ("verdict", "criterion", "value", "interval", "limit", "n", "why")
+_NUMBERS = frozenset({"value", "interval", "limit", "n"})
+
+
+def anchors(report: Report) -> dict[str, str]:
+    """A unique id of the page for each gate's section."""
+    taken: dict[str, str] = {}
+    for gate in report.gates:
+        slug = "gate-" + re.sub(r"[^a-z0-9]+", "-", gate.gate.name.lower()).strip("-")
+        taken[gate.gate.name] = slug if slug not in taken.values() else f"{slug}-{len(taken)}"
+    return taken
+
+
+def section(report: Report, gate: GateReport, anchor: str) -> str:
+    """The section; open when a person is needed. A link into a folded one opens it, since its target lies inside."""
+    opened = " open" if reading.needs_attention(gate) else ""
+    times = f'<span class="note"> · {text(gate.gate.kind)}{_times(gate)}</span>'
+    title = f"<summary><h2>{sign(gate.outcome, gate.gate.name)}</h2>{_word(gate.outcome)}{times}</summary>"
+    content = f'<div class="anchor" id="{anchor}">{"".join(_content(report, gate))}</div>'
+    return f'<details class="gate"{opened}>{title}\n{content}</details>'
+
+
+def _word(outcome: Outcome) -> str:
+    return f'<span class="note {outcome.value}"> {reading.WORDS[outcome]}</span>'
+
+
+def _times(gate: GateReport) -> str:
+    took, budget = reading.took(gate), reading.budget(gate)
+    return f" · {took}{f' of {budget}' if budget else ''}" if took else " · not run"
+
+
+def _content(report: Report, gate: GateReport) -> Iterator[str]:
+    result = gate.result
+    if gate.reason and gate.outcome is not Outcome.PASS:
+        yield f'<p class="reason">{text(gate.reason)}</p>'
+    yield f'<div class="done">{to_html(gate.gate.summary)}{to_html(result.summary if result else "")}</div>'
+    yield from (f"<p>Not there: {text(missing)}</p>" for missing in gate.gate.missing)
+    yield _criteria(gate)
+    if result:
+        yield findings(result.findings)
+        yield from (draw(exhibit, gate) for exhibit in result.exhibits)
+    if reading.needs_attention(gate):
+        yield _steps(report, gate)
+    if result:
+        yield _evidence(gate, result.evidence)
+    yield from (_attempt(attempt) for attempt in gate.earlier_attempts)
+
+
+def _criteria(gate: GateReport) -> str:
+    if not gate.criteria:
+        return ""
+    rows = "\n".join(row for criterion in reading.worst_criteria_first(gate.criteria) for row in _rows(criterion))
+    return scrolling(f"<table>{head(_COLUMNS, _NUMBERS)}<tbody>\n{rows}\n</tbody></table>", f"Criteria of {gate.gate.name}")
+
+
+def _rows(report: CriterionReport) -> Iterator[str]:
+    criterion, limits = report.criterion, text(reading.limits_of(report))
+    class_ = ' class="aside"' if criterion.built_in and report.outcome is Outcome.PASS else ""
+    verdict = f'<td class="whole">{sign(report.outcome)}{_disposition(report)}</td>'
+    why = f'<td class="why">{text(report.reason)}</td>'
+    if not report.measurements:
+        name = f"<td><code>{text(criterion.id)}</code></td>"
+        empty = (
+            f'<td class="number">no value</td><td class="number"></td><td class="number">{limits}</td><td class="number">0</td>'
+        )
+        yield f"<tr{class_}>{verdict}{name}{empty}{why}</tr>"
+    for index, found in enumerate(report.measurements):
+        name = criterion.id if len(report.measurements) == 1 else found.key
+        cells = (reading.value_of(found, criterion.rule), reading.interval_of(found, criterion.rule))
+        numbers = "".join(f'<td class="number">{text(cell)}</td>' for cell in cells)
+        numbers += f'<td class="number">{limits}</td><td class="number">{found.n:,}</td>'
+        yield f"<tr{class_}>{verdict}<td><code>{text(name)}</code></td>{numbers}{why if index == 0 else '<td></td>'}</tr>"
+
+
+def _disposition(report: CriterionReport) -> str:
+    if report.disposition is not Disposition.COUNTED:
+        return f' <span class="quiet">{report.disposition.value}</span>'
+    if report.criterion.severity is not Severity.BLOCKING:
+        return f' <span class="quiet">{report.criterion.severity.value}</span>'
+    return ""
+
+
+def _steps(report: Report, gate: GateReport) -> str:
+    lines = "".join(f"<dt>{text(label)}</dt><dd>{text(line)}</dd>" for label, line in what_to_do(report, gate))
+    return f'<h3>What to do</h3><dl class="steps">{lines}</dl>'
+
+
+def _evidence(gate: GateReport, evidence: Sequence[Evidence]) -> str:
+    if not evidence:
+        return ""
+    rows = "".join(
+        f'<tr><td>{_link(gate, one)}</td><td class="number">{show(one.size, Unit.BYTES)}</td>'
+        f'<td class="digest">{text(one.sha256)}</td></tr>'
+        for one in evidence
+    )
+    table = f"<table>{head(('file', 'size', 'sha256'), frozenset({'size'}))}<tbody>{rows}</tbody></table>"
+    return f"<h3>Evidence</h3>{scrolling(table, f'Evidence of {gate.gate.name}')}"
+
+
+def _link(gate: GateReport, evidence: Evidence) -> str:
+    path = PurePosixPath(gate.gate.name, evidence.path)
+    shown = text(evidence.path)
+    inside = ".." not in path.parts and not PurePosixPath(evidence.path).is_absolute()
+    return f'<a href="./{text(quote(str(path)))}">{shown}</a>' if inside else shown
+
+
+def _attempt(attempt: GateResult) -> str:
+    measured = ", ".join(f"{one.key} {show(one.value, one.unit)}" for one in attempt.measurements)
+    reason = attempt.reason or "rejected because of the machine"
+    return (
+        f"<h3>Attempt {attempt.attempt}</h3><p>{text(reading.clock(attempt.started))}, "
+        f'{show(round(attempt.seconds, 1), Unit.SECONDS)}: {text(reason)}</p><p class="quiet">{text(measured)}</p>'
+    )
