@@ -21,7 +21,7 @@ ROOT = Path(__file__).resolve().parent.parent
 HEAD = """# Claims
 
 A readiness report is a list of claims that somebody relies on. This page answers the claims of the original, ICN Core's
-`PRODUCTION_READINESS_REPORT.md` (InterCooperative-Network/icn-core at 71de879c), one by one. It is generated: `./noxw -s claims`.
+`PRODUCTION_READINESS_REPORT.md` (InterCooperative-Network/icn-core at 71de879c), one by one. `./noxw -s claims` writes it.
 """
 
 
