@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 
 from gates.model import Claim
@@ -16,10 +16,11 @@ def bind(
 ) -> tuple[Claim, ...]:
     """*claims* with their wildcards written out, against the ids of the criteria *known* of every gate of the file."""
     bound = []
+    every = [f"{name}:{each}" for name, ids in known.items() for each in ids]
     for index, claim in enumerate(claims):
         ids: dict[str, None] = {}
         for position, text in enumerate(claim.by):
-            found, complaint = _match(text, known)
+            found, complaint = _match(text, known, every)
             if complaint is not None:
                 place = node.deepest((index, "by", position))[0].place
                 problems.append(place.problem(("claims", index, "by", position), *complaint))
@@ -28,13 +29,12 @@ def bind(
     return tuple(bound)
 
 
-def _match(text: str, known: Mapping[str, Iterable[str]]) -> tuple[list[str], tuple[str, str] | None]:
+def _match(text: str, known: Mapping[str, Iterable[str]], every: Sequence[str]) -> tuple[list[str], tuple[str, str] | None]:
     gate, colon, criterion = text.partition(":")
     if not colon or not gate or not criterion:
         return [], (f"expected gate:criterion {got(text)}", "such as unit:failed")
     if criterion in known.get(gate, ()):
         return [text], None
-    every = [f"{name}:{each}" for name, ids in known.items() for each in ids]
     found = [each for each in every if fnmatchcase(each, _pattern(text))] if "*" in text else []
     if found:
         return found, None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import heapq
 from collections.abc import Iterable, Mapping, Sequence
 
 from gates.model import PlannedGate
@@ -9,12 +10,17 @@ from gates.model import PlannedGate
 
 def ordered(needs: Mapping[str, Sequence[str]]) -> list[str]:
     """The names of *needs* so that each comes after what it needs, otherwise in their own order. Needs no cycle."""
-    done: list[str] = []
-    waiting = list(needs)
-    while waiting:
-        ready = next(name for name in waiting if all(need in done or need not in needs for need in needs[name]))
-        done.append(ready)
-        waiting.remove(ready)
+    position = {name: index for index, name in enumerate(needs)}
+    open_needs = {name: {need for need in needs[name] if need in needs} for name in needs}
+    ready = [position[name] for name in needs if not open_needs[name]]
+    names, done = list(needs), list[str]()
+    while ready:
+        done.append(names[heapq.heappop(ready)])
+        for name in needs:
+            if done[-1] in open_needs[name]:
+                open_needs[name].discard(done[-1])
+                if not open_needs[name]:
+                    heapq.heappush(ready, position[name])
     return done
 
 

@@ -11,6 +11,7 @@ from typing import Any
 from gates.errors import BadFileError
 
 COMMAND_LINE = "--set"
+MOST_SHOWN = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,8 +56,10 @@ class SpecErrors(BadFileError):
         super().__init__(first.message, location=first.location, hint=first.hint)
 
     def __str__(self) -> str:
-        blocks = [str(problem) for problem in self.problems]
-        return blocks[0] if len(blocks) == 1 else "\n".join([f"{len(blocks)} problems", *blocks])
+        blocks = [str(problem) for problem in self.problems[:MOST_SHOWN]]
+        more = len(self.problems) - len(blocks)
+        rest = [f"and {more} more"] if more else []
+        return blocks[0] if len(self.problems) == 1 else "\n".join([f"{len(self.problems)} problems", *blocks, *rest])
 
 
 def did_you_mean(word: str, known: Iterable[str]) -> str:

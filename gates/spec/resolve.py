@@ -26,6 +26,7 @@ from gates.spec.targets import read_target
 from gates.spec.validate import validate
 
 T = TypeVar("T")
+MOST_ENTRIES = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +63,7 @@ def resolve(
     document, content = yaml.read(Path(path), display_name(Path(path), root))
     level = _level(document, profile)
     problems: list[Problem] = []
+    _check_size(document)
     chosen = override(_chosen(document, level), overrides, problems)
     node = chosen.get("target")
     target = read_target(node, ("target",), plugins(registry.TARGETS), problems) if node is not None else None
@@ -99,6 +101,15 @@ def display_name(path: Path, root: Path) -> str:
         return str(path.resolve().relative_to(root.resolve()))
     except (OSError, ValueError, RuntimeError):
         return str(path)
+
+
+def _check_size(document: Node) -> None:
+    """Refuse what is too much for a person's file, before the work on it grows with the square of it."""
+    for key in ("gates", "claims"):
+        node = document.get(key)
+        size = max(len(node.entries or ()), len(node.items or ())) if node is not None else 0
+        if node is not None and size > MOST_ENTRIES:
+            raise SpecErrors([node.named.problem(key, f"more than {MOST_ENTRIES} {key} (got {size:,})")])
 
 
 def _profile_names(document: Node) -> list[str]:

@@ -19,11 +19,14 @@ from gates.spec.nodes import Path as NodePath
 from gates.spec.problems import Problem, SpecErrors, got
 
 MOST_BYTES = 1024 * 1024
+MOST_VALUES = 20_000
 DEEPEST = 32
 MOST_PROBLEMS = 50
 _PARSER: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 _INTEGER = re.compile(r"[+-]?(?:0|[1-9][0-9]{0,17})")
 _FLOAT = re.compile(r"[+-]?(?:(?:0|[1-9][0-9]*)(?:\.[0-9]*)?|\.[0-9]+)(?:[eE][+-]?[0-9]+)?")
+_BREAK = re.compile("\r\n|[\r\n\x85\u2028\u2029]")
+_REFUSED = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 _WORDS: dict[str, Scalar] = {"": None, "~": None, "null": None, "true": True, "false": False}
 _TAGS = {"tag:yaml.org,2002:str": yaml.ScalarEvent, "tag:yaml.org,2002:map": yaml.MappingStartEvent}
 _TAGS["tag:yaml.org,2002:seq"] = yaml.SequenceStartEvent
@@ -40,12 +43,17 @@ def read(path: Path, name: str) -> tuple[Node, bytes]:
 
 def parse(text: str, name: str) -> Node:
     """The document in *text*. Raises SpecErrors."""
-    source = Source(name, tuple(re.split(r"\r\n|\r|\n", text)))
+    source = Source(name, tuple(_BREAK.split(text)))
+    refused = _REFUSED.search(text)
+    if refused is not None:
+        place = Place(source, *_position(text[: refused.start()]))
+        hint = "remove it, or write it as an escape in double quotes"
+        raise SpecErrors([place.problem("", f"a character that YAML does not allow (got U+{ord(refused[0]):04X})", hint)])
     builder = _Builder(source)
     try:
         root = builder.document(yaml.parse(text, Loader=_PARSER))
     except yaml.YAMLError as error:
-        raise SpecErrors([*builder.problems, _syntax(error, source, text)]) from None
+        raise SpecErrors([*builder.problems, _syntax(error, source)]) from None
     except _TooManyError:
         raise SpecErrors(builder.problems) from None
     if builder.problems:
@@ -101,21 +109,16 @@ def _text(content: bytes, name: str) -> str:
 
 
 def _position(before: str) -> tuple[int, int]:
-    return before.count("\n") + 1, len(before) - (before.rfind("\n") + 1) + 1
+    lines = _BREAK.split(before)
+    return len(lines), len(lines[-1]) + 1
 
 
 def _whole(name: str, message: str, hint: str = "") -> Problem:
     return Problem(name, 0, 0, "", message, hint)
 
 
-def _syntax(error: yaml.YAMLError, source: Source, text: str) -> Problem:
+def _syntax(error: yaml.YAMLError, source: Source) -> Problem:
     mark = getattr(error, "problem_mark", None) or getattr(error, "context_mark", None)
-    if isinstance(error, yaml.reader.ReaderError):
-        position = error.position if isinstance(error.position, int) else 0
-        # PyYAML counts characters, libyaml bytes: the first character that YAML does not allow is the one that is meant.
-        found = re.search(r"[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]", text)
-        place = Place(source, *_position(text[: found.start() if found else position]))
-        return place.problem("", "a character that YAML does not allow", "remove it, or write it as an escape in double quotes")
     place = Place(source, mark.line + 1, mark.column + 1) if mark is not None else Place(source)
     parts = [getattr(error, "context", None), getattr(error, "problem", None)]
     hint = "indent with spaces, and quote values that hold tabs" if "\\t" in str(parts[1]) else ""
@@ -132,6 +135,7 @@ class _Builder:
     def __init__(self, source: Source) -> None:
         self.source = source
         self.problems: list[Problem] = []
+        self.values = 0
 
     def document(self, events: Iterator[Any]) -> Node | None:
         root: Node | None = None
@@ -160,6 +164,10 @@ class _Builder:
     def _node(self, event: Any, events: Iterator[Any], path: NodePath, key: Place | None = None) -> Node:
         place = self._place(event)
         self._check(event, place, path)
+        self.values += 1
+        if self.values > MOST_VALUES:
+            self._refuse(place, path, f"more than {MOST_VALUES:,} values", "is this the right file?")
+            raise _TooManyError
         if isinstance(event, yaml.AliasEvent):
             return Node(place, key=key)
         if isinstance(event, yaml.ScalarEvent):
