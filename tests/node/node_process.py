@@ -1,0 +1,87 @@
+"""A real node as a process, on a port that the kernel chose."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+NODE = (sys.executable, "-m", "gates.node")
+ECHO = {"manifest_cid": "bafyjobmanifest", "spec_json": {"kind": {"Echo": {"payload": "hello"}}}, "cost_mana": 10}
+
+
+@dataclass
+class RunningNode:
+    """A node process and a way to speak to it."""
+
+    process: subprocess.Popen[str]
+    port: int
+    data: Path
+    name: str
+    connections: list[http.client.HTTPConnection] = field(default_factory=list)
+
+    @property
+    def did(self) -> str:
+        return f"did:icn:{self.name}"
+
+    def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
+        """One request; status and decoded body. *body* is sent as JSON unless it is bytes."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        try:
+            sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
+            connection.request(method, path, sent, headers or {})
+            answer = connection.getresponse()
+            text = answer.read().decode()
+            return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
+        finally:
+            connection.close()
+
+    def submit(self, key: str | None = None, **changes: Any) -> tuple[int, Any]:
+        """Submit an Echo job, with some fields *changes*d."""
+        return self.ask("POST", "/mesh/submit", {**ECHO, **changes}, {"Idempotency-Key": key} if key else {})
+
+    def balance(self) -> int:
+        balance: int = self.ask("GET", f"/account/{self.did}/mana")[1]["balance"]
+        return balance
+
+    def jobs(self) -> list[Any]:
+        jobs: list[Any] = self.ask("GET", "/mesh/jobs")[1]["jobs"]
+        return jobs
+
+
+Start = Callable[..., RunningNode]
+
+
+@contextmanager
+def running_node(data: Path, *arguments: str, name: str = "node-a", command: Sequence[str] = NODE) -> Iterator[RunningNode]:
+    """A node on a free port; killed at the end when it still runs."""
+    options = ["--name", name, "--data", str(data), *arguments]
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            line = process.stderr.readline()
+            found = re.search(r"http://127.0.0.1:(\d+)", line)
+            assert found, line + process.stderr.read()
+            node = RunningNode(process, int(found[1]), data, name)
+            await_listening(node)
+            yield node
+        finally:
+            process.kill()
+
+
+def await_listening(node: RunningNode) -> None:
+    """Wait until the node accepts connections; it printed its address just before."""
+    while node.process.poll() is None:
+        try:
+            node.ask("GET", "/health")
+        except ConnectionError:
+            continue
+        return
+    raise AssertionError("the node ended before it listened")

@@ -1,0 +1,206 @@
+"""What a crash, a full stop and a locked database leave behind."""
+
+from __future__ import annotations
+
+import json
+import re
+import sqlite3
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from pathlib import Path
+
+import pytest
+from node_process import NODE, RunningNode, Start
+
+pytestmark = pytest.mark.end_to_end
+DEFECT = (sys.executable, "-m", "gates.node.defects")
+
+
+def submit_until_gone(node: RunningNode, worker: int) -> list[tuple[str, str]]:
+    """(key, job) of all that was acknowledged before the node was killed."""
+    acknowledged: list[tuple[str, str]] = []
+    while True:
+        key = f"{worker}-{len(acknowledged)}"
+        try:
+            status, body = node.submit(key)
+        except (OSError, ValueError):
+            return acknowledged
+        assert status == 200
+        acknowledged.append((key, body["job_id"]))
+
+
+def kill_under_load(node: RunningNode) -> list[tuple[str, str]]:
+    """SIGKILL in the middle of eight clients' submissions; what they were promised."""
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(submit_until_gone, node, worker) for worker in range(8)]
+        while len(node.jobs()) < 50:
+            pass
+        node.process.kill()
+        return [promise for client in clients for promise in client.result()]
+
+
+def test_a_killed_node_has_every_job_that_it_acknowledged(start: Start) -> None:
+    """After SIGKILL the store opens clean, holds what was promised, mana adds up and unfinished jobs are finished."""
+    node = start("--mana", "100000")
+    promised = kill_under_load(node)
+    node.process.wait()
+    with closing(sqlite3.connect(node.data / "node.db")) as database:
+        assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
+    again = start("--mana", "100000")
+    assert len(promised) >= 50
+    assert {(job["idempotency_key"], job["job_id"]) for job in again.jobs()} >= set(promised)
+    assert 100_000 - again.balance() == sum(job["cost_mana"] for job in again.jobs())
+    while any(job["status"] != "Completed" for job in again.jobs()):
+        pass
+
+
+def test_acknowledging_before_the_commit_loses_jobs(start: Start) -> None:
+    """The defect `ack-before-durable` is real: the same crash loses jobs, and its log names them."""
+    node = start(command=(*DEFECT, "ack-before-durable", "--"))
+    promised = kill_under_load(node)
+    node.process.wait()
+    stored = {job["job_id"] for job in start().jobs()}
+    lost = {key for key, job in promised if job not in stored}
+    assert lost
+    assert lost <= {json.loads(line)["key"] for line in (node.data / "defect.jsonl").read_text().splitlines()}
+
+
+def test_double_charge_and_forget_keys_do_what_they_are_for(start: Start) -> None:
+    """`double-charge` takes mana again for a repeated key; `forget-keys` makes a second job of it."""
+    charging = start("--mana", "100", folder="one", command=(*DEFECT, "double-charge", "--"))
+    forgetting = start("--mana", "100", folder="two", command=(*DEFECT, "forget-keys", "--"))
+    for node in (charging, forgetting):
+        assert [node.submit("twice")[0] for _ in range(2)] == [200, 200]
+        assert node.balance() == 80
+        assert json.loads((node.data / "defect.jsonl").read_text())["key"] == "twice"
+    assert [len(node.jobs()) for node in (charging, forgetting)] == [1, 2]
+
+
+def test_the_first_opening_mints_and_a_restart_does_not(start: Start) -> None:
+    """The original minted at every boot; here the balance survives a restart."""
+    node = start("--mana", "100")
+    node.submit("k")
+    node.process.terminate()
+    assert node.process.wait(10) == 0
+    again = start("--mana", "100")
+    assert again.balance() == 90
+    assert again.ask("GET", "/info")[1]["minted_mana"] == 100
+
+
+def test_a_locked_database_makes_the_node_unready_and_it_recovers(start: Start) -> None:
+    """While somebody else holds the database no write is promised (503) and /ready says so; afterwards it works again."""
+    node = start()
+    with closing(sqlite3.connect(node.data / "node.db", isolation_level=None)) as intruder:
+        intruder.execute("BEGIN IMMEDIATE")
+        status, body = node.submit("locked")
+        assert (status, list(body)) == (503, ["error"])
+        status, body = node.ask("GET", "/ready")
+        assert (status, body["ready"], body["checks"]["mana_ledger_available"]) == (503, False, False)
+        assert node.ask("GET", "/health")[0] == 200
+    assert node.submit("locked")[0] == 200
+    assert node.ask("GET", "/ready")[0] == 200
+    assert len(node.jobs()) == 1
+
+
+def test_two_nodes_never_share_a_folder(start: Start, tmp_path: Path) -> None:
+    """The second node ends with an error that names the folder, and the first goes on."""
+    node = start()
+    second = subprocess.run(
+        [*NODE, "--name", "node-b", "--data", str(node.data)], capture_output=True, text=True, timeout=10, check=False
+    )
+    assert second.returncode != 0
+    assert "belongs to another running node" in second.stderr
+    assert node.submit("k")[0] == 200
+
+
+def test_a_taken_port_is_one_sentence(start: Start, tmp_path: Path) -> None:
+    """Who asks for a port that is in use is told which, without a traceback."""
+    node = start()
+    command = [*NODE, "--name", "node-b", "--data", str(tmp_path / "other"), "--port", str(node.port)]
+    second = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
+    assert second.returncode == 1
+    assert second.stderr == f"node-b: can't listen on 127.0.0.1:{node.port}: Address already in use\n"
+
+
+def test_nodes_see_their_peers_come_and_go(start: Start) -> None:
+    """peer_count and the gauge follow the peer's real answers to /health."""
+    other = start(folder="other", name="node-b")
+    node = start("--peers", f"node-b=http://127.0.0.1:{other.port}")
+
+    def peers() -> tuple[int, bool]:
+        gauge = re.search(r'icn_peer_up{peer="node-b"} (\d)', node.ask("GET", "/metrics")[1])
+        return node.ask("GET", "/status")[1]["peer_count"], bool(gauge and gauge[1] == "1")
+
+    while peers() != (1, True):
+        pass
+    other.process.kill()
+    while peers() != (0, False):
+        pass
+    assert node.ask("GET", "/health")[1]["status"] == "degraded"
+
+
+# --- what is synced before an answer ----------------------------------------------------------------------------------
+
+UNSYNCED = """
+import sys, gates.node.store as store
+connect = store._connect
+def unsynced(*arguments, **options):
+    connection = connect(*arguments, **options)
+    connection.execute("PRAGMA synchronous = OFF")
+    return connection
+store._connect = unsynced
+from gates.node.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+TRACED = (
+    "strace",
+    "-f",
+    "-yy",
+    "-s",
+    "64",
+    "--seccomp-bpf",
+    "-e",
+    "trace=fsync,fdatasync,sync_file_range,read,recvfrom,write,sendto",
+)
+
+
+def syncs_before_answers(trace: str) -> list[int]:
+    """How often the log of the database was synced between each submission's arrival and its answer, from strace's lines."""
+    waiting: dict[str, str] = {}
+    counts: list[int] = []
+    synced, asked = 0, False
+    for line in trace.splitlines():
+        thread, _, call = line.partition(" ")
+        if call.endswith("<unfinished ...>"):
+            waiting[thread] = call
+            begun, done = call, ""
+        else:
+            begun = waiting.pop(thread, "") if "resumed>" in call else call
+            done = call
+        if re.search(r"sync\(\d+<[^>]*node\.db-wal>", begun) and done.endswith("= 0"):
+            synced += 1
+        if done.partition('"')[2].startswith("POST /mesh/submit"):
+            synced, asked = 0, True
+        if asked and '"HTTP/1.1 200' in begun:
+            counts.append(synced)
+            asked = False
+    return counts
+
+
+@pytest.mark.needs("strace", "apt-get install strace")
+@pytest.mark.parametrize(("program", "least"), [(("-m", "gates.node"), 1), (("-c", UNSYNCED), 0)], ids=["synced", "unsynced"])
+def test_every_answer_is_preceded_by_a_sync_of_the_log(
+    start: Start, tmp_path: Path, program: tuple[str, ...], least: int
+) -> None:
+    """Between the arrival of a submission and its answer the WAL is synced; with synchronous=OFF the count is 0."""
+    log = tmp_path / "strace"
+    node = start(command=(*TRACED, "-o", str(log), sys.executable, *program))
+    for number in range(20):
+        job = node.submit(f"sync-{number}")[1]["job_id"]
+        while node.ask("GET", f"/mesh/jobs/{job}")[1]["status"] != "Completed":
+            pass  # its completion is synced too, and must not count for the next answer
+    counts = syncs_before_answers(log.read_text())
+    assert len(counts) == 20
+    assert (min(counts) >= 1) if least else (max(counts) == 0)
