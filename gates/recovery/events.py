@@ -1,0 +1,71 @@
+"""What happened, told to listeners. Nobody listening costs nothing."""
+
+from __future__ import annotations
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import TypeAlias
+
+    Listener: TypeAlias = "Callable[[Event], None]"
+
+
+class Event:
+    """One thing that happened.
+
+    Attributes:
+        kind: `transition`, `outcome`, `stale`, `rejected` (breakers) or `retry`, `exhausted`, `recovered` (retries) and the
+            like.
+        source: the name of what tells it.
+        at: the reading of its clock, in seconds.
+        detail: what belongs to the kind; for a transition `before`, `after` and `generation`.
+    """
+
+    __slots__ = ("at", "detail", "kind", "source")
+
+    def __init__(self, kind: str, source: str, at: float, detail: dict[str, object]) -> None:
+        self.kind = kind
+        self.source = source
+        self.at = at
+        self.detail = detail
+
+    def __repr__(self) -> str:
+        detail = ", ".join(f"{key}={value!r}" for key, value in self.detail.items())
+        return f"Event({self.kind!r}, {self.source!r}, at={self.at!r}, {detail})"
+
+
+class Listeners:
+    """The listeners of one source. One that raises is logged once and changes nothing."""
+
+    __slots__ = ("_complained", "_listeners")
+
+    def __init__(self) -> None:
+        self._listeners: tuple[Listener, ...] = ()
+        self._complained: tuple[Listener, ...] = ()
+
+    def __bool__(self) -> bool:
+        return bool(self._listeners)
+
+    def add(self, listener: Listener) -> None:
+        """Tell *listener* from now on."""
+        self._listeners = (*self._listeners, listener)
+
+    def remove(self, listener: Listener) -> None:
+        """Tell *listener* no longer; nothing happens when it was not told."""
+        self._listeners = tuple(known for known in self._listeners if known != listener)
+
+    def tell(self, event: Event) -> None:
+        """Hand *event* to every listener."""
+        for listener in self._listeners:
+            try:
+                listener(event)
+            except Exception:
+                self._complain(listener)
+
+    def _complain(self, listener: Listener) -> None:
+        if listener in self._complained:
+            return
+        self._complained = (*self._complained, listener)
+        import logging
+
+        logging.getLogger("gates.recovery").exception("A listener raised; it is told on, and further errors are not logged")

@@ -1,0 +1,212 @@
+"""Steps woven around a callable into one frame.
+
+A wrapper that takes `*args, **kwargs` costs 90 ns a layer, four times what a breaker does. So the steps of a policy write
+their lines around the call, outermost first, and the whole is compiled once as a function with the callee's own signature:
+
+    def call(url, *, timeout):                 # what a breaker around `fetch` becomes
+        _r_permit0 = _r_breaker1.gate or _r_admit2()
+        try:
+            _r_result = _r_callee(url, timeout=timeout)
+        except BaseException as _r_error:
+            _r_failed3(_r_permit0, _r_error)
+            raise
+        if _r_breaker1.alert:
+            _r_succeeded4(_r_permit0)
+        return _r_result
+"""
+
+from __future__ import annotations
+
+from gates.recovery.configuration import ConfigurationError
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from types import CodeType, FunctionType
+    from typing import Any, ParamSpec, TypeVar
+
+    P = ParamSpec("P")
+    R = TypeVar("R")
+
+SYNC, ASYNC, GENERATOR, ASYNC_GENERATOR = "sync", "async", "generator", "async generator"
+_VARARGS, _VARKEYWORDS = 0x04, 0x08
+_COLOURS = ((0x80 | 0x100, ASYNC), (0x200, ASYNC_GENERATOR), (0x20, GENERATOR))
+_PREFIX = "_r_"
+_compiled: dict[tuple[str, str], CodeType] = {}
+
+
+class Source:
+    """The lines of a wrapper while it is being written.
+
+    Attributes:
+        colour: sync, async or generator; what the callee is.
+        name: the callee's name, for messages.
+    """
+
+    __slots__ = ("_depth", "_lines", "bound", "colour", "name")
+
+    def __init__(self, colour: str, name: str) -> None:
+        self.colour = colour
+        self.name = name
+        self.bound: dict[str, object] = {}
+        self._lines: list[str] = []
+        self._depth = 2
+
+    @property
+    def waits(self) -> str:
+        """`await ` where the wrapper is a coroutine."""
+        return "await " if self.colour == ASYNC else ""
+
+    def line(self, *texts: str) -> None:
+        """Write *texts* as lines at the present depth."""
+        self._lines.extend("    " * self._depth + text for text in texts)
+
+    def block(self, header: str) -> _Block:
+        """Write *header*; what is written inside `with` is its body."""
+        self.line(header)
+        return _Block(self)
+
+    def bind(self, value: object, hint: str) -> str:
+        """A name under which the wrapper knows *value*."""
+        name = f"{_PREFIX}{hint}{len(self.bound)}"
+        self.bound[name] = value
+        return name
+
+    def local(self, hint: str) -> str:
+        """A fresh local name."""
+        return self.bind(None, hint)
+
+    def text(self, signature: str) -> str:
+        """The module that makes the wrapper: `make(callee, values bound)`."""
+        keyword = "async def" if self.colour == ASYNC else "def"
+        outer = f"def make({', '.join([_PREFIX + 'callee', *self.bound])}):"
+        return "\n".join([outer, f"    {keyword} call({signature}):", *self._lines, "    return call", ""])
+
+
+class _Block:
+    __slots__ = ("_source",)
+
+    def __init__(self, source: Source) -> None:
+        self._source = source
+
+    def __enter__(self) -> None:
+        self._source._depth += 1
+
+    def __exit__(self, *_: object) -> None:
+        self._source._depth -= 1
+
+
+class Step:
+    """One primitive of a policy; as a decorator it is a policy of itself alone."""
+
+    __slots__ = ()
+
+    def weave(self, source: Source, inner: Callable[[], None]) -> None:
+        """Write the step's lines; *inner* writes what it guards, which leaves its value in `_r_result`."""
+        raise NotImplementedError
+
+    def __call__(self, function: Callable[P, R]) -> Callable[P, R]:
+        """*function*, guarded; it keeps its signature, its colour and its name."""
+        return weave((self,), function)
+
+
+def weave(steps: Sequence[Step], function: Callable[P, R]) -> Callable[P, R]:
+    """*function* inside *steps*, outermost first.
+
+    Raises ConfigurationError when *function* can't be called, or is of a colour that a step has no way to guard.
+    """
+    if not callable(function):
+        raise ConfigurationError("the decorated object", function, "something callable")
+    colour = colour_of(function)
+    if colour == ASYNC_GENERATOR:
+        raise ConfigurationError("the decorated object", function, "a function, coroutine function or generator function")
+    declared, passed = _signature(function)
+    name = getattr(function, "__name__", type(function).__name__)
+    wrapper = _assemble(steps, Source(colour, name), function, declared, passed)
+    return _dressed(wrapper, function)
+
+
+def caller(steps: Sequence[Step], colour: str) -> Callable[..., Any]:
+    """A function of *colour* that calls its first argument with the others inside *steps*."""
+    return _assemble(steps, Source(colour, "call"), None, f"{_PREFIX}given, /, *args, **kwargs", "*args, **kwargs")
+
+
+def colour_of(function: object) -> str:
+    """What calling *function* gives: a value (sync), a coroutine (async), a generator or an async generator."""
+    while (partial := getattr(function, "func", None)) is not None and callable(partial) and hasattr(function, "keywords"):
+        function = partial
+    function = getattr(function, "__func__", function)
+    code = getattr(function, "__code__", None)
+    if code is None and not isinstance(function, type):
+        code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - its code is meant
+    flags = getattr(code, "co_flags", 0)
+    return next((colour for bits, colour in _COLOURS if flags & bits), SYNC)
+
+
+def _assemble(steps: Sequence[Step], source: Source, function: object, declared: str, passed: str) -> FunctionType:
+    callee = f"{_PREFIX}callee" if function is not None else f"{_PREFIX}given"
+    waits = {ASYNC: "await ", GENERATOR: "yield from "}.get(source.colour, "")
+
+    def write(index: int) -> None:
+        if index == len(steps):
+            source.line(f"{_PREFIX}result = {waits}{callee}({passed})")
+        else:
+            steps[index].weave(source, lambda: write(index + 1))
+
+    write(0)
+    source.line(f"return {_PREFIX}result")
+    text = source.text(declared)
+    where = f"<recovery around {source.name}>"
+    code = _compiled.get((text, where))
+    if code is None:
+        if len(_compiled) > 1000:
+            _compiled.clear()
+        code = _compiled[text, where] = compile(text, where, "exec")
+    room: dict[str, Any] = {}
+    exec(code, room)
+    wrapper: FunctionType = room["make"](function, *source.bound.values())
+    return wrapper
+
+
+def _signature(function: object) -> tuple[str, str]:
+    """The parameters of *function* as they are declared and as they are passed on, without defaults."""
+    bound = 1 if hasattr(function, "__self__") and hasattr(function, "__func__") else 0
+    code = getattr(function, "__code__", None)
+    if code is None or code.co_argcount < bound:
+        return f"*{_PREFIX}args, **{_PREFIX}kwargs", f"*{_PREFIX}args, **{_PREFIX}kwargs"
+    # A bound method has the code of its function, whose first parameter is taken.
+    count, positional_only = code.co_argcount - bound, max(0, code.co_posonlyargcount - bound)
+    names = list(code.co_varnames[bound:])
+    if any(name.startswith(_PREFIX) for name in names):
+        raise ConfigurationError(
+            "the decorated function's parameters", tuple(names), f"names that don't start with {_PREFIX!r}"
+        )
+    declared, passed = names[:count], names[:count]
+    if positional_only:
+        declared = [*names[:positional_only], "/", *names[positional_only:count]]
+    keyword_only = names[count : count + code.co_kwonlyargcount]
+    after = count + code.co_kwonlyargcount
+    if code.co_flags & _VARARGS:
+        declared, passed = [*declared, "*" + names[after]], [*passed, "*" + names[after]]
+        after += 1
+    elif keyword_only:
+        declared = [*declared, "*"]
+    declared += keyword_only
+    passed = [*passed, *(f"{name}={name}" for name in keyword_only)]
+    if code.co_flags & _VARKEYWORDS:
+        declared, passed = [*declared, "**" + names[after]], [*passed, "**" + names[after]]
+    return ", ".join(declared), ", ".join(passed)
+
+
+def _dressed(wrapper: FunctionType, function: Any) -> FunctionType:
+    """*wrapper* with the name, the documentation and the defaults of *function*."""
+    for attribute in ("__module__", "__name__", "__qualname__", "__doc__"):
+        if (value := getattr(function, attribute, None)) is not None:
+            setattr(wrapper, attribute, value)
+    if hasattr(function, "__code__"):
+        wrapper.__defaults__ = getattr(function, "__defaults__", None)
+        wrapper.__kwdefaults__ = getattr(function, "__kwdefaults__", None)
+        wrapper.__annotations__ = getattr(function, "__annotations__", {})
+        wrapper.__dict__.update(function.__dict__)
+    wrapper.__wrapped__ = function  # type: ignore[attr-defined]  # what functools.wraps sets
+    return wrapper

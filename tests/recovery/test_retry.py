@@ -1,0 +1,232 @@
+"""Retry: how often, how long between, and what comes out at the end."""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+
+import pytest
+
+from gates.recovery import (
+    ConfigurationError,
+    Constant,
+    ErrorClassifier,
+    ErrorRecoveryConfig,
+    ExhaustedRetries,
+    Outcome,
+    Permanent,
+    ResultRejected,
+    Retry,
+    retry_with_backoff,
+)
+from gates.recovery.testing import VirtualClock, seeded
+
+
+class Failing:
+    """An operation that fails so many times before it answers."""
+
+    def __init__(self, times: int, error: type[Exception] = ConnectionError) -> None:
+        self.left = times
+        self.calls = 0
+        self.error = error
+
+    def __call__(self) -> str:
+        self.calls += 1
+        if self.left:
+            self.left -= 1
+            raise self.error(f"failure {self.calls}")
+        return "answer"
+
+    async def later(self) -> str:
+        await asyncio.sleep(0)
+        return self()
+
+
+@pytest.fixture
+def clock() -> VirtualClock:
+    """A clock that moves only when somebody sleeps on it."""
+    return VirtualClock()
+
+
+def test_the_presets_have_the_figures_of_the_original(clock):
+    """Default, production, development and testing sleep as the original's table says, jitter aside."""
+    expected = {
+        "production": [0.5, 0.75, 1.125, 1.6875, 2.53125],
+        "development": [0.1, 0.2, 0.4],
+        "testing": [0.01, 0.02],
+    }
+    for preset, delays in expected.items():
+        config = getattr(ErrorRecoveryConfig, preset)()
+        sleeps: list[float] = []
+        with pytest.raises(ExhaustedRetries):
+            retry_with_backoff(Failing(99), config, sleep=sleeps.append, random=lambda: 0.0)
+        assert sleeps == pytest.approx(delays)
+    assert ErrorRecoveryConfig() == ErrorRecoveryConfig(3, 0.1, 30.0, 2.0, 0.1)
+
+
+def test_an_operation_that_recovers_gives_its_answer(clock):
+    """Two failures and an answer make three calls and two sleeps."""
+    operation = Failing(2)
+    assert retry_with_backoff(operation, ErrorRecoveryConfig.testing(), sleep=clock.sleep) == "answer"
+    assert (operation.calls, clock.sleeps) == (3, [0.01, 0.02])
+
+
+def test_a_coroutine_function_is_retried_in_its_own_colour(clock):
+    """The same entrance takes a coroutine function and gives an awaitable."""
+    operation = Failing(2)
+    answer = retry_with_backoff(operation.later, ErrorRecoveryConfig.testing(), sleep_async=clock.sleep_async)
+    assert inspect.isawaitable(answer)
+    assert asyncio.run(answer) == "answer"
+    assert (operation.calls, clock.sleeps) == (3, [0.01, 0.02])
+
+
+def test_exhaustion_tells_attempts_history_and_cause(clock):
+    """The error names the service, carries every attempt with its delay, and has the last error as its cause."""
+    with pytest.raises(ExhaustedRetries, match=r"failed for prices after 3 attempts: failure 3") as caught:
+        retry_with_backoff(Failing(9), ErrorRecoveryConfig.testing(), service_name="prices", sleep=clock.sleep)
+    error = caught.value
+    assert error.attempts == 3
+    assert error.__cause__ is error.last_error
+    assert [(str(attempt.error), attempt.delay) for attempt in error.history] == [
+        ("failure 1", 0.01),
+        ("failure 2", 0.02),
+        ("failure 3", 0.0),
+    ]
+
+
+def test_a_permanent_error_is_not_retried_and_comes_apart_from_exhaustion(clock):
+    """The original called it ExhaustedRetries; ours says Permanent, after one call and no sleep."""
+    operation = Failing(9, ValueError)
+    with pytest.raises(Permanent) as caught:
+        retry_with_backoff(operation, classifier=ErrorClassifier(permanent=ValueError), sleep=clock.sleep)
+    assert isinstance(caught.value.last_error, ValueError)
+    assert (operation.calls, clock.sleeps) == (1, [])
+
+
+def test_a_decorated_function_raises_a_permanent_error_as_it_is(clock):
+    """The decorator does not wrap what it does not retry: it is the same object."""
+    error = ValueError("bad input")
+
+    @Retry(classifier=ErrorClassifier(permanent=ValueError), sleep=clock.sleep)
+    def operation() -> None:
+        raise error
+
+    with pytest.raises(ValueError, match="bad input") as caught:
+        operation()
+    assert caught.value is error
+
+
+def test_reraise_gives_the_last_error_itself(clock):
+    """With `reraise` callers keep catching what the operation raises."""
+    with pytest.raises(ConnectionError, match="failure 2"):
+        Retry(2, Constant(0.1), reraise=True, sleep=clock.sleep)(Failing(9))()
+
+
+@pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
+def test_what_is_no_exception_is_never_retried_and_passes_as_the_same_object(kind, clock):
+    """A cancelled task or a Ctrl-C ends the call at once, whatever the classifier says."""
+    error = kind()
+    calls = []
+
+    @Retry(classifier=ErrorClassifier(retryable=BaseException), sleep=clock.sleep)
+    def operation() -> None:
+        calls.append(1)
+        raise error
+
+    with pytest.raises(kind) as caught:
+        operation()
+    assert caught.value is error
+    assert (len(calls), clock.sleeps) == (1, [])
+
+
+def test_a_delay_of_nothing_does_not_sleep(clock):
+    """sleep(0) costs 100 µs, so it is not called."""
+    operation = Failing(2)
+    assert Retry(3, Constant(0), sleep=clock.sleep)(operation)() == "answer"
+    assert clock.sleeps == []
+
+
+def test_a_result_can_be_a_failure(clock):
+    """A classifier of results makes a retry of an answer such as 503; exhaustion carries the value."""
+    classifier = ErrorClassifier(results=lambda status: Outcome.RETRYABLE if status == 503 else None)
+    answers = [503, 503, 200]
+    assert Retry(3, classifier=classifier, sleep=clock.sleep)(lambda: answers.pop(0))() == 200
+    with pytest.raises(ExhaustedRetries) as caught:
+        Retry(3, classifier=classifier, sleep=clock.sleep)(lambda: 503)()
+    assert isinstance(caught.value.last_error, ResultRejected)
+    assert caught.value.last_error.value == 503
+
+
+def test_a_retried_function_keeps_its_signature_defaults_and_name():
+    """The wrapper has the parameters of the callee, in every way that Python can declare them."""
+
+    @Retry(2)
+    def operation(a: int, /, b: int = 2, *rest: int, c: int, d: int = 4, **more: int) -> tuple[object, ...]:
+        """Give back what came."""
+        return a, b, rest, c, d, more
+
+    assert str(inspect.signature(operation)) == (
+        "(a: 'int', /, b: 'int' = 2, *rest: 'int', c: 'int', d: 'int' = 4, **more: 'int') -> 'tuple[object, ...]'"
+    )
+    assert operation(1, c=3) == (1, 2, (), 3, 4, {})
+    assert operation(1, 5, 6, 7, c=3, d=8, e=9) == (1, 5, (6, 7), 3, 8, {"e": 9})
+    assert (operation.__name__, operation.__doc__) == ("operation", "Give back what came.")
+    with pytest.raises(TypeError, match=r"operation\(\) missing 1 required keyword-only argument|call\(\) missing"):
+        operation(1)
+
+
+def test_a_method_keeps_its_self(clock):
+    """A decorated method is a method."""
+
+    class Client:
+        calls = 0
+
+        @Retry(3, Constant(0), sleep=clock.sleep)
+        def ask(self, question: str) -> str:
+            self.calls += 1
+            if self.calls < 3:
+                raise ConnectionError
+            return question
+
+    client = Client()
+    assert client.ask("why") == "why"
+    assert client.calls == 3
+
+
+def test_a_generator_function_is_refused_when_it_is_decorated():
+    """What was yielded can't be taken back, so the refusal comes at once and says so."""
+    with pytest.raises(ConfigurationError, match="can't be taken back"):
+
+        @Retry(2)
+        def items():
+            yield 1
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: Retry(0), "Retry.attempts is 0; allowed: a whole number at least 1"),
+        (lambda: ErrorRecoveryConfig(max_retries=-1), "ErrorRecoveryConfig.max_retries is -1"),
+        (lambda: ErrorRecoveryConfig(jitter_factor=1.5), "jitter_factor is 1.5; allowed: a number at least 0 and at most 1"),
+        (lambda: ErrorRecoveryConfig(backoff_multiplier=0.5), "backoff_multiplier is 0.5"),
+        (lambda: ErrorRecoveryConfig(initial_delay=5, max_delay=1), "max_delay is 1; allowed: a number at least 5"),
+        (lambda: ErrorRecoveryConfig(initial_delay=float("nan")), "initial_delay is nan"),
+        (lambda: Constant(float("inf")), "Constant.seconds is inf"),
+        (lambda: Retry(2, 5), "Retry.backoff is 5; allowed: Exponential, Constant, Custom"),
+        (lambda: Retry(2, classifier=ValueError), "an ErrorClassifier"),
+        (lambda: Retry(2)(5), "the decorated object is 5; allowed: something callable"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_value_and_range_at_construction(make, text):
+    """ConfigurationError comes before any call and says what would be accepted."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert text in str(caught.value)
+
+
+def test_an_error_carries_at_most_the_last_32_attempts(clock):
+    """A retry of thousands of attempts does not keep thousands of tracebacks."""
+    with pytest.raises(ExhaustedRetries) as caught:
+        Retry(1000, Constant(0), sleep=clock.sleep, random=seeded(1))(Failing(9999))()
+    assert caught.value.attempts == 1000
+    assert len(caught.value.history) == 33
