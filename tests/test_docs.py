@@ -1,0 +1,50 @@
+"""The documents say what the code does."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from gates.errors import PRECEDENCE, Exit
+from gates.pipeline import judge
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def tables_of_docstring(text: str) -> list[tuple[str, str]]:
+    """The rows of the tables in *text*: a line without a second column goes on with the row before."""
+    rows: list[list[str]] = []
+    column = re.search(r"^=+ +", text, re.MULTILINE)
+    assert column
+    width = len(column.group())
+    for block in re.split(r"\n\s*\n", text):
+        lines = [line for line in block.splitlines() if not line.startswith("=")]
+        for line in lines if len(lines) < len(block.splitlines()) else []:
+            first, second = line[:width].strip(), line[width:].strip()
+            if second:
+                rows.append([first, second])
+            else:
+                rows[-1][0] += f" {first}"
+    return [(first, second) for first, second in rows]
+
+
+def tables_of_markdown(text: str) -> list[tuple[str, str]]:
+    """The rows of the two-column tables in *text*."""
+    rows = re.findall(r"^\| (.+?) \| (.+?) \|$", text, re.MULTILINE)
+    return [(first.strip(), second.strip()) for first, second in rows]
+
+
+def test_the_published_tables_are_those_of_the_judge() -> None:
+    """docs/verdicts.md and the docstring of the judge have the same rows in the same order."""
+    published = tables_of_markdown((ROOT / "docs" / "verdicts.md").read_text("utf-8"))
+    rows = [(first.replace("`", ""), second.replace("`", "").replace("**", "")) for first, second in published]
+    expected = [(first.replace("`", ""), second.replace("`", "")) for first, second in tables_of_docstring(judge.__doc__ or "")]
+    assert len(expected) > 12
+    assert [row for row in rows if not row[0].isdigit() and row[0] != "code"] == expected
+
+
+def test_every_exit_code_is_documented() -> None:
+    """Codes and their order of importance."""
+    text = (ROOT / "docs" / "verdicts.md").read_text("utf-8")
+    assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == [str(int(code)) for code in sorted(Exit)]
+    assert ", ".join(str(int(code)) for code in PRECEDENCE) in text
