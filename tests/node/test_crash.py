@@ -35,7 +35,7 @@ def kill_under_load(node: RunningNode) -> list[tuple[str, str]]:
     """SIGKILL in the middle of eight clients' submissions; what they were promised."""
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(submit_until_gone, node, worker) for worker in range(8)]
-        while len(node.jobs()) < 50:
+        while len(node.jobs()) < 200:
             pass
         node.process.kill()
         return [promise for client in clients for promise in client.result()]
@@ -49,7 +49,7 @@ def test_a_killed_node_has_every_job_that_it_acknowledged(start: Start) -> None:
     with closing(sqlite3.connect(node.data / "node.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
     again = start("--mana", "100000")
-    assert len(promised) >= 50
+    assert len(promised) >= 200 - 8  # of the stored jobs, one a client may not have been answered yet
     assert {(job["idempotency_key"], job["job_id"]) for job in again.jobs()} >= set(promised)
     assert 100_000 - again.balance() == sum(job["cost_mana"] for job in again.jobs())
     while any(job["status"] != "Completed" for job in again.jobs()):
