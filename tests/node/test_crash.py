@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import json
 import re
 import sqlite3
@@ -25,7 +26,7 @@ def submit_until_gone(node: RunningNode, worker: int) -> list[tuple[str, str]]:
         key = f"{worker}-{len(acknowledged)}"
         try:
             status, body = node.submit(key)
-        except (OSError, ValueError):
+        except (OSError, http.client.HTTPException):
             return acknowledged
         assert status == 200
         acknowledged.append((key, body["job_id"]))
