@@ -147,8 +147,8 @@ def _line(text: str) -> str:
 def _findings(findings: Sequence[Finding]) -> Iterator[str]:
     for found in findings:
         where = f"{code(found.location)}: " if found.location else ""
-        hint = f" {to_inline(found.hint)}" if found.hint else ""
-        yield f"- **{found.level.value}** {where}{markdown_text(found.message)}{hint}"
+        hint = f"\n  {to_inline(found.hint)}" if found.hint else ""
+        yield f"- **{found.level.value}**: {where}{markdown_text(found.message)}{hint}"
     if findings:
         yield ""
 

@@ -19,7 +19,7 @@ _UNPRINTABLE = re.compile(
 )
 _ESCAPES = re.compile(r"\x1b\[[0-?]*[ -/]*[@-~]")
 _MARKUP = re.compile(r"([\\`*_\[\]|~$])")
-_BLOCK = re.compile(r"^(\d*)([#+=.)-])")
+_BLOCK = re.compile(r"^(?:(\d{1,9})(?=[.)](?:\s|$))|(?=[#+=-]))")
 _LINK = re.compile(r"(?i)(?:https?:|mailto:)")
 
 
@@ -38,7 +38,7 @@ def text(value: object) -> str:
 def markdown_text(value: object) -> str:
     """*value* as literal text in one line of Markdown, also in the cell of a table."""
     escaped = _MARKUP.sub(r"\\\1", " ".join(clean(str(value)).split()))
-    return _BLOCK.sub(r"\1\\\2", escaped).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    return _BLOCK.sub(r"\1\\", escaped).replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def code(value: object) -> str:

@@ -12,7 +12,7 @@ from gates.quantity import show
 from gates.report import reading
 from gates.report.facts import what_to_do
 from gates.report.html.exhibits import draw
-from gates.report.html.parts import findings, head, scrolling, sign
+from gates.report.html.parts import bare_sign, breaking, findings, head, scrolling, sign
 from gates.report.prose import text, to_html
 
 _COLUMNS = ("verdict", "criterion", "value", "interval", "limit", "n", "why")
@@ -32,7 +32,7 @@ def section(report: Report, gate: GateReport, anchor: str) -> str:
     """The section; open when a person is needed. A link into a folded one opens it, since its target lies inside."""
     opened = " open" if reading.needs_attention(gate) else ""
     times = f'<span class="note"> · {text(gate.gate.kind)}{_times(gate)}</span>'
-    title = f"<summary><h2>{sign(gate.outcome, gate.gate.name)}</h2>{_word(gate.outcome)}{times}</summary>"
+    title = f"<summary>{bare_sign(gate.outcome)} <h2>{text(gate.gate.name)}</h2>{_word(gate.outcome)}{times}</summary>"
     content = f'<div class="anchor" id="{anchor}">{"".join(_content(report, gate))}</div>'
     return f'<details class="gate"{opened}>{title}\n{content}</details>'
 
@@ -66,17 +66,26 @@ def _content(report: Report, gate: GateReport) -> Iterator[str]:
 def _criteria(gate: GateReport) -> str:
     if not gate.criteria:
         return ""
-    rows = "\n".join(row for criterion in reading.worst_criteria_first(gate.criteria) for row in _rows(criterion))
-    return scrolling(f"<table>{head(_COLUMNS, _NUMBERS)}<tbody>\n{rows}\n</tbody></table>", f"Criteria of {gate.gate.name}")
+    # what passes is told by its numbers; the last column is for what needs words
+    columns = _COLUMNS if any(_why(criterion) for criterion in gate.criteria) else _COLUMNS[:-1]
+    rows = "\n".join(
+        row for one in reading.worst_criteria_first(gate.criteria) for row in _rows(one, explained=columns is _COLUMNS)
+    )
+    table = f'<table class="criteria">{head(columns, _NUMBERS)}<tbody>\n{rows}\n</tbody></table>'
+    return scrolling(table, f"Criteria of {gate.gate.name}")
 
 
-def _rows(report: CriterionReport) -> Iterator[str]:
+def _why(report: CriterionReport) -> str:
+    return "" if report.outcome is Outcome.PASS and report.disposition is Disposition.COUNTED else report.reason
+
+
+def _rows(report: CriterionReport, *, explained: bool) -> Iterator[str]:
     criterion, limits = report.criterion, text(reading.limits_of(report))
     class_ = ' class="aside"' if criterion.built_in and report.outcome is Outcome.PASS else ""
     verdict = f'<td class="whole">{sign(report.outcome)}{_disposition(report)}</td>'
-    why = f'<td class="why">{text(report.reason)}</td>'
+    why, empty_why = (f'<td class="why">{text(_why(report))}</td>', "<td></td>") if explained else ("", "")
     if not report.measurements:
-        name = f"<td><code>{text(criterion.id)}</code></td>"
+        name = f"<td><code>{breaking(criterion.id)}</code></td>"
         empty = (
             f'<td class="number">no value</td><td class="number"></td><td class="number">{limits}</td><td class="number">0</td>'
         )
@@ -86,7 +95,7 @@ def _rows(report: CriterionReport) -> Iterator[str]:
         cells = (reading.value_of(found, criterion.rule), reading.interval_of(found, criterion.rule))
         numbers = "".join(f'<td class="number">{text(cell)}</td>' for cell in cells)
         numbers += f'<td class="number">{limits}</td><td class="number">{found.n:,}</td>'
-        yield f"<tr{class_}>{verdict}<td><code>{text(name)}</code></td>{numbers}{why if index == 0 else '<td></td>'}</tr>"
+        yield f"<tr{class_}>{verdict}<td><code>{breaking(name)}</code></td>{numbers}{empty_why if index else why}</tr>"
 
 
 def _disposition(report: CriterionReport) -> str:
@@ -99,7 +108,7 @@ def _disposition(report: CriterionReport) -> str:
 
 def _steps(report: Report, gate: GateReport) -> str:
     lines = "".join(f"<dt>{text(label)}</dt><dd>{text(line)}</dd>" for label, line in what_to_do(report, gate))
-    return f'<h3>What to do</h3><dl class="steps">{lines}</dl>'
+    return f'<dl class="steps" aria-label="What to do about {text(gate.gate.name)}">{lines}</dl>'
 
 
 def _evidence(gate: GateReport, evidence: Sequence[Evidence]) -> str:

@@ -6,11 +6,11 @@ from collections.abc import Iterable
 
 from gates.model import Execution, GateReport, Report, Rule
 from gates.report import reading
-from gates.report.html.parts import bare_sign, head
+from gates.report.html.parts import bare_sign, breaking, head
 from gates.report.html.plots import bar
 from gates.report.prose import text
 
-_COLUMNS = ("gate", "tightest criterion", "value against limit", "since last", "took", "budget", "proven red")
+_COLUMNS = ("gate", "tightest criterion", "value against limit", "since last", "took", "proven red")
 _NUMBERS = frozenset(_COLUMNS[3:])
 _TOO_FAR = 20.0  # a value so many times its limit would leave nothing of the bar to see
 
@@ -43,12 +43,20 @@ def _row(report: Report, gate: GateReport, link: str, proven: str) -> str:
     found = reading.tightest(gate)
     red = "" if gate.gate.kind == "drills" else reading.ago(proven, report.plan.created)
     change = reading.since_last(report, gate, found) if found else ""
-    last = zip(_COLUMNS[3:], (change, reading.took(gate), reading.budget(gate), red), strict=True)
-    numbers = "".join(f'<td class="number" data-label="{label}">{text(cell)}</td>' for label, cell in last)
+    last = (text(change), _took(gate), text(red))
+    numbers = "".join(f'<td class="number">{cell}</td>' for cell in last)
     name = f'<a href="#{link}">{text(gate.gate.name)}</a> '
-    criterion = f"<code>{text(found.report.criterion.id)}</code>" if found else ""
+    criterion = f"<code>{breaking(found.report.criterion.id)}</code>" if found else ""
     cells = f'<td>{bare_sign(gate.outcome)} {name}</td><td class="crit">{criterion}</td>'
     return f'<tr>{cells}<td class="against">{_against(gate, found)}</td>{numbers}</tr>'
+
+
+def _took(gate: GateReport) -> str:
+    took, budget = reading.took(gate), reading.budget(gate)
+    if not took or not budget or gate.result is None:
+        return took
+    over = gate.result.seconds > gate.gate.budget
+    return f'{took} <span class="{"inconclusive" if over else "quiet"}">{"over" if over else "of"} {budget}</span>'
 
 
 def _against(gate: GateReport, found: reading.Reading | None) -> str:

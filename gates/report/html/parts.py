@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 from gates.model import Finding, Outcome
 from gates.report import reading
 from gates.report.prose import text, to_html
+
+_PUNCTUATION = re.compile(r"([./@:_](?=\w))")
 
 
 def sign(outcome: Outcome, words: str = "") -> str:
@@ -14,6 +17,11 @@ def sign(outcome: Outcome, words: str = "") -> str:
     return f'<span class="{outcome.value}"><span class="sign" aria-hidden="true">{reading.SIGNS[outcome]}</span> ' + (
         f"{text(words or reading.WORDS[outcome])}</span>"
     )
+
+
+def breaking(name: str) -> str:
+    """A criterion's id or another long name that may break after its punctuation, and only there."""
+    return _PUNCTUATION.sub(r"\1<wbr>", text(name))
 
 
 def bare_sign(outcome: Outcome) -> str:

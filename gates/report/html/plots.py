@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from gates.model import Intervals, Limit, Line, Outcome, Quantiles, Series, Unit, Window
+from gates.model import IntervalRow, Intervals, Limit, Line, Outcome, Quantiles, Series, Unit, Window
 from gates.report.html import svg
 from gates.report.html.svg import Scale, element, label
 from gates.report.reading import quantity
@@ -224,22 +224,28 @@ def _shares(x: Scale, width: float) -> list[float]:
 
 def intervals(exhibit: Intervals, width: float, class_: str, outcomes: Mapping[str, Outcome]) -> str:
     """A row a value with its interval, between common limits; *outcomes* colours the rows that a criterion judged."""
-    names = min(max((svg.wide(row.name) for row in exhibit.rows), default=0.0) + 16, width * 0.4)
+    beside = width > 500  # names stand beside their row, on a phone above it
+    row_height = 26.0 if beside else 40.0
+    names = min(max((svg.wide(_row_name(row)) for row in exhibit.rows), default=0.0) + 16, width * 0.4) if beside else 12.0
     top = 12.0 + _ROW * len(exhibit.limits)
-    area = Area(left=names, right=width - 20, top=top, bottom=top + 26.0 * len(exhibit.rows) + 4)
+    area = Area(left=names, right=width - 20, top=top, bottom=top + row_height * len(exhibit.rows) + 4)
     x = _interval_scale(exhibit, area)
     parts = [*_interval_grid(x, exhibit.unit, area, width), *_upright_limits(exhibit.limits, x, area)]
     for index, row in enumerate(exhibit.rows):
-        at = area.top + 26.0 * index + 16
+        at = area.top + row_height * (index + 1) - 10
         kind = "control" if row.control else outcomes.get(row.name, Outcome.NOT_APPLICABLE).value
-        name = f"{row.name} (control)" if row.control and "control" not in row.name else row.name
-        parts.append(label(area.left - 10, at + 4, svg.shorten(name, names - 12), "row-name", "end"))
+        name = svg.shorten(_row_name(row), names - 12 if beside else width)
+        parts.append(label(area.left - 10, at + 4, name, "row-name", "end") if beside else label(0, at - 12, name, "row-name"))
         parts.append(element("line", x1=x(row.low), x2=x(row.high), y1=at, y2=at, class_=f"interval {kind}"))
         parts.append(_point(x(row.value), at, kind))
     spoken = "; ".join(
         [exhibit.title, *(_spoken_row(row.name, row.value, row.low, row.high, exhibit.unit) for row in exhibit.rows)]
     )
     return svg.drawing(width, area.bottom + 26, spoken, class_, parts)
+
+
+def _row_name(row: IntervalRow) -> str:
+    return f"{row.name} (control)" if row.control and "control" not in row.name else row.name
 
 
 def _interval_scale(exhibit: Intervals, area: Area) -> Scale:
