@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import Field, PlainSerializer, field_validator, model_validator
@@ -42,11 +42,6 @@ class CommandSettings(Settings):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")] = MAIN
     port: Annotated[int, Field(ge=0, le=65535)] = 0
 
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"run": value} if isinstance(value, (list, tuple)) else value
-
     @model_validator(mode="after")
     def _port_is_told(self) -> CommandSettings:
         if not self.port and not any("{port" in text or "{url" in text for text in (*self.run, *self.env.values())):
@@ -59,6 +54,7 @@ class CommandPreset:
 
     name = "command"
     settings = CommandSettings
+    shorthand = "run"
 
     def layout(self, settings: CommandSettings) -> TargetLayout:
         wanted = settings.ready
@@ -72,11 +68,6 @@ class UrlSettings(Settings):
 
     url: str = ""
     urls: dict[str, str] = {}
-
-    @model_validator(mode="before")
-    @classmethod
-    def _short(cls, value: Any) -> Any:
-        return {"url": value} if isinstance(value, str) else value
 
     @field_validator("url")
     @classmethod
@@ -100,6 +91,7 @@ class UrlPreset:
 
     name = "url"
     settings = UrlSettings
+    shorthand = "url"
 
     def layout(self, settings: UrlSettings) -> TargetLayout:
         return TargetLayout(urls=settings.urls or {MAIN: settings.url})

@@ -1,0 +1,220 @@
+"""The open loop: every arrival starts at its time, whatever the answers do, and is accounted for at the end.
+
+Latency is the end of an arrival minus its *intended* start. A generator that waits for answers before it sends, or starts its
+clock when it gets round to sending, hides exactly the requests that suffered; this one never skips an arrival.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+
+import uvloop
+
+from gates.errors import GatesError
+from gates.load.failure import Failure
+from gates.load.machine import Reading, health
+from gates.load.outcome import LoadOutcome, Recorder, SecondReport
+from gates.load.pacing import pacer
+from gates.load.plan import LoadPlan
+from gates.load.pool import Pool, resolved
+from gates.load.program import programs
+from gates.load.schedule import Schedule, schedule
+
+HEAD_START = 0.05
+SWEEP = 0.05
+MOST_AT_ONCE = 256
+SWITCH_INTERVAL = 0.0005
+
+OnStart = Callable[[float], None]
+OnSecond = Callable[[SecondReport], None]
+
+
+class LoadError(GatesError):
+    """A load that can't start."""
+
+
+def run_load(
+    plan: LoadPlan,
+    endpoints: Mapping[str, str],
+    *,
+    seed: int,
+    record: bool = False,
+    on_start: OnStart | None = None,
+    on_second: OnSecond | None = None,
+    stop: threading.Event | None = None,
+) -> LoadOutcome:
+    """Run *plan* against *endpoints* (name to base URL) and return when every arrival is accounted for.
+
+    That is at the latest `plan.timeout` seconds after the last arrival. *record* keeps a `model.Operation` an arrival.
+    *on_start* gets `time.monotonic()` of second 0 just before it; *on_second* a `SecondReport` each second; both are called in
+    the loop's thread and must be quick. When *stop* is set no more arrivals start. Raises LoadError when a flow names an
+    endpoint that is not there, or a host has no address.
+    """
+    arrivals = schedule(plan, _checked(plan, endpoints), seed=seed)
+    with uvloop_runner() as runner, _undisturbed():
+        return runner.run(_Run(plan, endpoints, arrivals, seed, record, on_start, on_second, stop).run())
+
+
+def _checked(plan: LoadPlan, endpoints: Mapping[str, str]) -> tuple[str, ...]:
+    if not plan.arrivals:
+        raise LoadError(f"no request at all comes in {plan.seconds:g} s at {plan.rate:g}/s", location=plan.scenario)
+    if not endpoints:
+        raise LoadError("the target has no endpoint to send to")
+    for flow, definition in plan.flows.items():
+        wanted = definition.get("endpoint", "any")
+        if wanted != "any" and wanted not in endpoints:
+            raise LoadError(
+                f"flow {flow!r} goes to endpoint {wanted!r}, which the target does not have; it has {', '.join(endpoints)}",
+                location=plan.scenario,
+            )
+    return tuple(endpoints)
+
+
+class _Run:
+    """One run, from the first arrival to the last answer."""
+
+    def __init__(
+        self,
+        plan: LoadPlan,
+        endpoints: Mapping[str, str],
+        arrivals: Schedule,
+        seed: int,
+        record: bool,
+        on_start: OnStart | None,
+        on_second: OnSecond | None,
+        stop: threading.Event | None,
+    ) -> None:
+        self._plan = plan
+        self._endpoints = endpoints
+        self._arrivals = arrivals
+        self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed)
+        self._record = record
+        self._on_start = on_start
+        self._on_second = on_second
+        self._stop = stop
+        self._next = 0
+        self._open = 0
+        self._second: list[float] = []
+        self._errors = 0
+        self._seconds_told = 0
+
+    async def run(self) -> LoadOutcome:
+        loop = asyncio.get_running_loop()
+        self._finished = asyncio.Event()
+        self._zero = zero = time.monotonic() + HEAD_START
+        self._due = (self._arrivals.intended + zero).tolist()
+        self._endpoint_of = self._arrivals.endpoint.tolist()
+        self._recorder = Recorder(self._arrivals, zero, record=self._record)
+        self._pools = self._made_pools()
+        self._pacer = pacer(loop, self._tick)
+        before = Reading.now()
+        if self._on_start is not None:
+            self._on_start(zero)
+        try:
+            self._pacer.wake_at(self._due[0])
+            await self._watch()
+        finally:
+            self._pacer.close()
+            end = time.monotonic()
+            for pool in self._pools:
+                pool.close(end)
+        after = Reading.now()
+        # one turn of the loop lets the aborted connections report, so that no transport is left to the collector
+        await asyncio.sleep(0)
+        stopped = self._next < len(self._due)
+        return self._recorder.outcome(self._next, end, health(before, after, self._pacer.name), stopped=stopped)
+
+    def _made_pools(self) -> list[Pool]:
+        share = max(1, self._plan.connections // len(self._endpoints))
+        return [
+            Pool(name, url, _address(name, url), made, self._recorder, limit=share, timeout=self._plan.timeout, over=self._over)
+            for (name, url), made in zip(self._endpoints.items(), self._programs, strict=True)
+        ]
+
+    # --- arrivals
+
+    def _tick(self) -> None:
+        """Start all arrivals that are due, and sleep until the next."""
+        due, pools, endpoint_of, dispatched = self._due, self._pools, self._endpoint_of, self._recorder.dispatched
+        n = self._next
+        last = min(len(due), n + MOST_AT_ONCE)
+        if self._stop is not None and self._stop.is_set():
+            return
+        while n < last and due[n] <= (now := time.monotonic()):
+            dispatched[n] = now
+            self._open += 1
+            pools[endpoint_of[n]].dispatch(n)
+            n += 1
+        self._next = n
+        if n < len(due):
+            self._pacer.wake_at(due[n])
+
+    def _over(self, n: int, now: float, failure: Failure) -> None:
+        self._open -= 1
+        if self._on_second is not None:
+            self._second.append(now - self._due[n])
+            self._errors += failure is not Failure.NONE
+        if not self._open and self._next == len(self._due):
+            self._finished.set()
+
+    # --- time
+
+    async def _watch(self) -> None:
+        """Sweep until every arrival is over, or until waiting for the rest has taken as long as one may."""
+        latest = self._due[-1] + self._plan.timeout
+        while not self._finished.is_set():
+            try:
+                async with asyncio.timeout(SWEEP):
+                    await self._finished.wait()
+            except TimeoutError:
+                now = time.monotonic()
+                for pool in self._pools:
+                    pool.sweep(now)
+                self._tell(now)
+                if now > latest:
+                    return
+                if self._stop is not None and self._stop.is_set():
+                    latest = min(latest, now + self._plan.timeout)
+                    if not self._open:
+                        return
+
+    def _tell(self, now: float) -> None:
+        second = int(now - self._zero)
+        if self._on_second is None or second <= self._seconds_told:
+            return
+        self._seconds_told = second
+        latencies, self._second = self._second, []
+        errors, self._errors = self._errors, 0
+        self._on_second(SecondReport(second, self._next, len(latencies), errors, tuple(latencies)))
+
+
+def _address(name: str, url: str) -> tuple[str, int]:
+    try:
+        return resolved(url)
+    except OSError as error:
+        raise LoadError(f"{url} has no address: {error}", location=name, hint="mend the URL") from None
+
+
+def uvloop_runner() -> asyncio.Runner:
+    """A runner on uvloop, which halves the processor time of a request."""
+    return asyncio.Runner(loop_factory=uvloop.new_event_loop)
+
+
+@contextmanager
+def _undisturbed() -> Iterator[None]:
+    """Keep the collector from walking over what was there before, and other threads from holding the interpreter for 5 ms."""
+    interval = sys.getswitchinterval()
+    gc.collect()
+    gc.freeze()
+    sys.setswitchinterval(SWITCH_INTERVAL)
+    try:
+        yield
+    finally:
+        sys.setswitchinterval(interval)
+        gc.unfreeze()
