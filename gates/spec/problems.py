@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import json
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -12,6 +13,7 @@ from gates.errors import BadFileError
 
 COMMAND_LINE = "--set"
 MOST_SHOWN = 50
+_UNPRINTABLE = re.compile("[\x00-\x09\x0b-\x1f\x7f-\x9f\ud800-\udfff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +46,7 @@ class Problem:
     def __str__(self) -> str:
         head = ": ".join(part for part in (self.location, self.path, self.message) if part)
         excerpt = _excerpt(self.source, self.line, self.column) if self.line and self.source.strip() else []
-        return "\n".join([head, *excerpt, *([f"  {self.hint}"] if self.hint else [])])
+        return "\n".join([_printable(head), *excerpt, *([f"  {_printable(self.hint)}"] if self.hint else [])])
 
 
 class SpecErrors(BadFileError):
@@ -88,4 +90,9 @@ def _excerpt(source: str, line: int, column: int) -> list[str]:
     margin, width = f"  {line} | ", 120
     start = max(0, column - width // 2) if len(source) > width else 0
     shown = source[start : start + width].replace("\t", " ")
-    return [margin + shown, " " * (len(margin) - 2) + "| " + " " * (column - 1 - start) + "^"]
+    return [margin + _printable(shown), " " * (len(margin) - 2) + "| " + " " * (column - 1 - start) + "^"]
+
+
+def _printable(text: str) -> str:
+    """*text* of the same length without what would steer a terminal or can't be encoded."""
+    return _UNPRINTABLE.sub("\N{REPLACEMENT CHARACTER}", text)

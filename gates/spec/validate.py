@@ -78,17 +78,16 @@ def _problem(schema: Any, node: Node, path: Path, detail: Any, also: Iterable[st
     if kind == "extra_forbidden":
         known = [*_keys(schema, detail["loc"][:-1]), *(also if len(detail["loc"]) == 1 else ())]
         return found.named.problem((*path, *taken), "unknown key", did_you_mean(str(last), known))
-    if taken and last == "[key]":
-        return found.named.problem((*path, *taken), f"{_words(detail['msg'])} {got(taken[-1])}")
+    place = found.named if last == "[key]" else found.place
+    value = taken[-1] if taken and last == "[key]" else detail["input"]
     if kind in ("literal_error", "enum"):
         expected = re.findall(r"'([^']*)'", context.get("expected", ""))
-        hint = did_you_mean(str(detail["input"]), expected) if expected and isinstance(detail["input"], str) else ""
+        hint = did_you_mean(value, expected) if isinstance(value, str) else ""
         hint = hint if hint.startswith("did") else ""
-        return found.place.problem((*path, *taken), f"expected {context.get('expected')} {got(detail['input'])}", hint)
-    message = (
-        str(context["error"]) if kind in ("value_error", "assertion_error") and "error" in context else _words(detail["msg"])
-    )
-    return found.place.problem((*path, *taken), f"{message} {got(detail['input'])}")
+        return place.problem((*path, *taken), f"expected {context.get('expected')} {got(value)}", hint)
+    message = str(context["error"]) if kind == "value_error" else _words(detail["msg"])
+    shown = "" if "(got " in message or (kind == "value_error" and isinstance(value, dict)) else f" {got(value)}"
+    return place.problem((*path, *taken), message + shown)
 
 
 def _words(message: str) -> str:
