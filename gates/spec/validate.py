@@ -18,7 +18,7 @@ from gates.spec.problems import Problem, did_you_mean, got
 M = TypeVar("M")
 _COERCED = {"bool_type", "int_type", "float_type", "int_from_float"}
 _PLAIN_WORDS = {
-    "dictionary": "mapping",
+    "valid dictionary": "mapping",
     "an object": "a mapping",
     "valid tuple": "list",
     "valid list": "list",
@@ -27,7 +27,6 @@ _PLAIN_WORDS = {
     "valid integer": "whole number",
     "valid number": "number",
     "valid boolean": "true or false",
-    "valid dictionary": "mapping",
     "a true or false": "true or false",
     "a text": "text",
 }
