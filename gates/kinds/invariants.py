@@ -1,0 +1,90 @@
+"""Invariants at work: ask the target, wait until nothing moves, check, and keep the worse of two answers."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+from urllib.parse import urlsplit
+
+from gates.model import Fetch, Invariant, InvariantOutcome, Operation
+
+PATIENCE = 5.0
+PACE = 0.1
+
+
+def fetcher(endpoints: Mapping[str, str], *, patience: float = PATIENCE) -> Fetch:
+    """A `Fetch` over *endpoints*: name to base URL."""
+
+    def fetch(name: str, path: str) -> Any:
+        parts = urlsplit(endpoints[name])
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=patience)
+        try:
+            connection.request("GET", parts.path.rstrip("/") + path)
+            answer = connection.getresponse()
+            body = answer.read()
+        except http.client.HTTPException as error:
+            raise OSError(f"{name}: GET {path}: {error!r}") from error
+        finally:
+            connection.close()
+        return _decoded(body, answer.status, f"{name}: GET {path}")
+
+    return fetch
+
+
+def _decoded(body: bytes, status: int, where: str) -> Any:
+    if status != 200:
+        raise OSError(f"{where} was answered with {status}")
+    try:
+        return json.loads(body)
+    except ValueError as error:
+        raise OSError(f"{where} is no JSON: {error}") from error
+
+
+def observe(invariants: Sequence[Invariant], fetch: Fetch, endpoints: Sequence[str]) -> dict[str, Any]:
+    """What the target says, by invariant; those that ask the same question share one answer. Raises OSError."""
+    answers: dict[Any, Any] = {}
+    for invariant in invariants:
+        question = type(invariant).observe
+        if question not in answers:
+            answers[question] = invariant.observe(fetch, endpoints)
+    return {invariant.name: answers[type(invariant).observe] for invariant in invariants}
+
+
+def observe_settled(
+    invariants: Sequence[Invariant],
+    fetch: Fetch,
+    endpoints: Sequence[str],
+    *,
+    clock: Callable[[], float],
+    sleep: Callable[[float], None],
+    within: float = PATIENCE,
+) -> tuple[dict[str, Any], bool]:
+    """Observe until two answers in a row are the same; whether that came *within* so many seconds. Raises OSError."""
+    deadline = clock() + within
+    last = observe(invariants, fetch, endpoints)
+    while clock() < deadline:
+        sleep(PACE)
+        now = observe(invariants, fetch, endpoints)
+        if now == last:
+            return now, True
+        last = now
+    return last, False
+
+
+def check(
+    invariants: Sequence[Invariant], history: Sequence[Operation], before: Mapping[str, Any], after: Mapping[str, Any]
+) -> dict[str, InvariantOutcome]:
+    """Every invariant's outcome, by name."""
+    return {each.name: each.check(history, before[each.name], after[each.name]) for each in invariants}
+
+
+def worse(first: InvariantOutcome, second: InvariantOutcome) -> InvariantOutcome:
+    """The outcome with the higher measurements; of equal ones the *second*, which examined more."""
+    return first if _severity(first) > _severity(second) else second
+
+
+def _severity(outcome: InvariantOutcome) -> float:
+    return sum(measurement.value for measurement in outcome.measurements)
