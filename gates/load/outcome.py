@@ -5,7 +5,7 @@ from __future__ import annotations
 from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -49,7 +49,7 @@ class SecondReport:
 
 @dataclass(frozen=True, slots=True)
 class LoadOutcome:
-    """Columns over the arrivals that became due, in order; times in seconds from the start of load, NaN where it did not happen.
+    """Columns over the arrivals that became due; times in seconds from the start of load, NaN where it did not happen.
 
     Attributes:
         intended: when it should start; latency counts from here.
@@ -105,7 +105,7 @@ class LoadOutcome:
 
     @property
     def timed(self) -> NDArray[np.bool_]:
-        """Rows whose latency counts: right answers, and waits that ended without one (a lower bound of what it would have been)."""
+        """Rows whose latency counts: right answers, and waits that ended without one, which bound it from below."""
         return np.isin(self.failure, [Failure.NONE, *WAITED])
 
     @property
@@ -146,7 +146,7 @@ class Recorder:
         self.code[n] = code
         if text:
             found = self.examples.setdefault(failure, [])
-            if len(found) < EXAMPLES:
+            if len(found) < EXAMPLES and text not in found:
                 found.append(text)
 
     def operation(self, n: int, key: str, later_step: bool, value: Any, answer: Any) -> None:
@@ -190,8 +190,6 @@ def status_of(failure: Failure, code: int, *, later_step: bool) -> str:
 
 
 def _with_operations(outcome: LoadOutcome, answers: Mapping[int, tuple[str, bool, Any, Any]]) -> LoadOutcome:
-    import dataclasses
-
     rows = zip(
         outcome.flow.tolist(),
         outcome.endpoint.tolist(),
@@ -207,4 +205,4 @@ def _with_operations(outcome: LoadOutcome, answers: Mapping[int, tuple[str, bool
         status = status_of(Failure(failure), code, later_step=later_step)
         kind, name = outcome.flows[flow], outcome.endpoints[endpoint]
         operations.append(Operation(n, kind, name, key, status, invoked, completed, code, value, answer))
-    return dataclasses.replace(outcome, operations=tuple(operations))
+    return replace(outcome, operations=tuple(operations))

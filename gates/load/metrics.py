@@ -1,0 +1,44 @@
+"""The catalogue of what a load measures. Base dependencies only."""
+
+from __future__ import annotations
+
+from gates.load.validity import METRICS as VALIDITY
+from gates.model import MetricSpec, Rule, Unit
+
+QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
+
+
+def catalogue(phases: tuple[str, ...] = ("warmup", "steady")) -> tuple[MetricSpec, ...]:
+    """Every metric of a load; *phases* are those that it can be asked for."""
+    return (
+        *_timings("latency", "from the intended start to the end", phases),
+        MetricSpec("latency.max", Unit.SECONDS, Rule.SINGLE, "The longest latency.", phases=phases, selectors=True),
+        *_timings("service", "from the first byte sent to the end", phases),
+        MetricSpec(
+            "errors.ratio", Unit.RATIO, Rule.RATIO, "Arrivals with an error of any class.", phases=phases, selectors=True
+        ),
+        MetricSpec(
+            "errors.count", Unit.COUNT, Rule.CENSUS, "How many arrivals ended in an error.", phases=phases, selectors=True
+        ),
+        MetricSpec("requests.count", Unit.COUNT, Rule.SINGLE, "How many arrivals there were.", phases=phases, selectors=True),
+        MetricSpec("throughput", Unit.RATE, Rule.SINGLE, "Right answers a second.", phases=phases, selectors=True),
+        MetricSpec("lateness.p50", Unit.SECONDS, Rule.PERCENTILE, "Median lateness of the generator.", 0.5),
+        MetricSpec("lateness.p99", Unit.SECONDS, Rule.PERCENTILE, "99th percentile of the generator's lateness.", 0.99),
+        MetricSpec("unsent.ratio", Unit.RATIO, Rule.RATIO, "Arrivals that were never sent."),
+        *VALIDITY,
+    )
+
+
+def _timings(name: str, what: str, phases: tuple[str, ...]) -> list[MetricSpec]:
+    return [
+        MetricSpec(
+            f"{name}.{short}",
+            Unit.SECONDS,
+            Rule.PERCENTILE,
+            f"{quantile * 100:g}th percentile of the time {what}.",
+            quantile,
+            phases=phases,
+            selectors=True,
+        )
+        for short, quantile in QUANTILES.items()
+    ]
