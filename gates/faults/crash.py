@@ -16,6 +16,7 @@ from gates.fields import Settings
 from gates.model import Target
 
 PATIENCE = 2.0
+NOTICE = 0.5
 
 
 class CrashSettings(Settings):
@@ -49,13 +50,14 @@ class Crash:
         try:
             probe.up.wait(PATIENCE)
             watch.caused = clock()
-            target.kill(node)
             try:
+                target.kill(node)
+                probe.gone.wait(NOTICE)  # a restart within the probe's pace would hide the crash from it
                 yield watch
             finally:
                 watch.healing = clock()
                 target.start(node)
-                if probe.gone_at is not None:
+                if probe.gone.is_set():
                     probe.back.wait(PATIENCE)
         finally:
             probe.finish()

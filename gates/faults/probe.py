@@ -25,6 +25,7 @@ class CrashProbe(threading.Thread):
         self._address = _address(target.endpoints[node])
         self._finish = threading.Event()
         self.up = threading.Event()
+        self.gone = threading.Event()
         self.gone_at: float | None = None
         self.back_at: float | None = None
         self.back = threading.Event()
@@ -44,6 +45,7 @@ class CrashProbe(threading.Thread):
                 self.up.set()
             elif not process and not port and self.up.is_set():
                 self.gone_at = now
+                self.gone.set()
         elif self.back_at is None and process and port:
             self.back_at = now
             self.back.set()

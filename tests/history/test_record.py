@@ -35,7 +35,7 @@ def operation(number: int) -> Operation:
     key = f"{number * 2654435761 % 2**128:032x}"
     answer = {"job_id": f"bafkrei{number:052d}"}
     return Operation(
-        number, "submit_job", "node-b", key, "ok", number / 100, number / 100 + 0.003, 200, {"cost_mana": 10}, answer
+        number, "submit_job", "node-b", key, "ok", number / 100, (number * 10 + 3) / 1000, 200, {"cost_mana": 10}, answer
     )
 
 
