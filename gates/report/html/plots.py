@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
@@ -36,17 +37,20 @@ def both(draw: Callable[[float, str], str]) -> str:
 def series(exhibit: Series, width: float, class_: str) -> str:
     """Values over time with limits as lines and windows as shades (seen) or brackets (asked for)."""
     lines = [Line(line.name, _drawable(line, exhibit.logarithmic)) for line in exhibit.lines]
-    rows = _bracket_rows([w for w in exhibit.windows if not w.seen and w.end > w.start])
-    area = _area(width, lines, exhibit.unit, top=14.0 + _ROW * rows, height=220.0)
+    lasting = [window for window in exhibit.windows if window.end > window.start]
+    asked, seen = [w for w in lasting if not w.seen], [w for w in lasting if w.seen]
+    moments = [window for window in exhibit.windows if window.end <= window.start]
+    area = _area(width, lines, top=14.0 + _ROW * _bracket_rows(asked), height=220.0)
     x, y = _time_scale(exhibit, area), _value_scale(lines, exhibit.limits, exhibit.logarithmic, area)
     parts = [
-        *_shades([w for w in exhibit.windows if w.seen and w.end > w.start], x, area),
+        *_shades(seen, x, area),
         *_value_grid(y, exhibit.unit, area, logarithmic=exhibit.logarithmic),
         *_time_axis(x, area, width),
-        *_brackets([w for w in exhibit.windows if not w.seen and w.end > w.start], x, area),
-        *_moments([w for w in exhibit.windows if w.end <= w.start], x, area),
+        *_brackets(asked, x, area),
+        *_moments(moments, x, area),
         *_curves(lines, x, y, area),
         *_limits(exhibit.limits, y, area),
+        *_notes([*seen, *moments], x, area),
     ]
     return svg.drawing(width, area.bottom + 26, _series_title(exhibit), class_, parts)
 
@@ -56,7 +60,7 @@ def _drawable(line: Line, logarithmic: bool) -> tuple[tuple[float, float], ...]:
     return tuple(point for point in points if point[1] > 0) if logarithmic else tuple(points)
 
 
-def _area(width: float, lines: Sequence[Line], unit: Unit, *, top: float, height: float) -> Area:
+def _area(width: float, lines: Sequence[Line], *, top: float, height: float) -> Area:
     names = max((svg.wide(line.name) for line in lines), default=0.0)
     return Area(left=58.0, right=width - min(names + 12, width * 0.25), top=top, bottom=top + height)
 
@@ -72,15 +76,9 @@ def _value_scale(lines: Sequence[Line], limits: Sequence[Limit], logarithmic: bo
     if logarithmic:
         positive = [value for value in values if value > 0] or [1.0]
         low, high = min(positive) / 1.3, max(positive) * 1.3
-        return Scale(low, high, area.bottom, area.top, _log10)
+        return Scale(low, high, area.bottom, area.top, math.log10)
     low, high = min([0.0, *values]), max([0.0, *values])
     return Scale(low, low + ((high - low) or 1.0) * 1.08, area.bottom, area.top)
-
-
-def _log10(value: float) -> float:
-    from math import log10
-
-    return log10(value)
 
 
 def _value_grid(y: Scale, unit: Unit, area: Area, *, logarithmic: bool) -> list[str]:
@@ -121,20 +119,23 @@ def _limits(limits: Sequence[Limit], y: Scale, area: Area) -> list[str]:
 
 
 def _shades(windows: Sequence[Window], x: Scale, area: Area) -> list[str]:
-    parts = []
-    for index, window in enumerate(windows):
-        start, end = x(window.start), x(window.end)
-        parts.append(
-            element("rect", x=start, y=area.top, width=max(end - start, 1), height=area.bottom - area.top, class_="seen")
-        )
-        parts.append(_window_text(f"{window.text}, seen", start + 5, area.bottom - 8 - _ROW * (index % 3), area))
+    height = area.bottom - area.top
+    return [
+        element("rect", x=x(w.start), y=area.top, width=max(x(w.end) - x(w.start), 1), height=height, class_="seen")
+        for w in windows
+    ]
+
+
+def _notes(windows: Sequence[Window], x: Scale, area: Area) -> list[str]:
+    """What was seen and when something happened, in words at the foot of the plot, none over another."""
+    parts, ends = [], list[float]()
+    for window in sorted(windows, key=lambda window: window.start):
+        words = svg.shorten(f"{window.text}, seen" if window.end > window.start else window.text, area.right - area.left)
+        start = max(min(x(window.start) + 5, area.right - svg.wide(words) - 4), area.left + 2)
+        row = next((index for index, end in enumerate(ends) if end <= start), len(ends))
+        ends[row : row + 1] = [start + svg.wide(words) + 10]
+        parts.append(label(start, area.bottom - 8 - _ROW * row, words, "window-text"))
     return parts
-
-
-def _window_text(words: str, at: float, y: float, area: Area) -> str:
-    if at + svg.wide(words) > area.right:
-        return label(area.right - 4, y, svg.shorten(words, area.right - area.left), "window-text", "end")
-    return label(at, y, words, "window-text")
 
 
 def _bracket_rows(windows: Sequence[Window]) -> int:
@@ -169,12 +170,7 @@ def _at(x: float, y: float) -> str:
 
 
 def _moments(windows: Sequence[Window], x: Scale, area: Area) -> list[str]:
-    parts = []
-    for index, window in enumerate(windows):
-        at = x(window.start)
-        parts.append(element("line", x1=at, x2=at, y1=area.top, y2=area.bottom, class_="moment"))
-        parts.append(_window_text(window.text, at + 5, area.bottom - 8 - _ROW * (index % 3), area))
-    return parts
+    return [element("line", x1=x(w.start), x2=x(w.start), y1=area.top, y2=area.bottom, class_="moment") for w in windows]
 
 
 def _series_title(exhibit: Series) -> str:
@@ -200,7 +196,7 @@ def quantiles(exhibit: Quantiles, width: float, class_: str) -> str:
     values = [y for line in exhibit.lines for _, y in line.points if y > 0] + [limit.value for limit in exhibit.limits]
     logarithmic = bool(values) and min(values) > 0 and max(values) > 20 * min(values)
     lines = [Line(line.name, _drawable(line, logarithmic)) for line in exhibit.lines]
-    area = _area(width, lines, exhibit.unit, top=14.0, height=200.0)
+    area = _area(width, lines, top=14.0, height=200.0)
     last = max((x for line in lines for x, _ in line.points if x < 1), default=0.99)
     x = Scale(0.0, max(last, 0.9), area.left, area.right, svg.nines)
     y = _value_scale(lines, exhibit.limits, logarithmic, area)
