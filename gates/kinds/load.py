@@ -1,0 +1,181 @@
+"""The kind `load`: a scenario's arrivals against a fresh target, with latency from the intended start."""
+
+from __future__ import annotations
+
+import shutil
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from pydantic import Field
+
+from gates import codec
+from gates.errors import GatesError
+from gates.fields import Duration, Rate, Settings
+from gates.load.metrics import catalogue
+from gates.load.plan import LoadPlan
+from gates.load.reading import read_scenario
+from gates.load.samples import ALL, check_selectors, samples
+from gates.load.scenario import changed
+from gates.load.validity import valid_criteria
+from gates.model import Execution, Finding, GateResult, KindContext, KindPlan, Level, Request, Unit, Window
+from gates.quantity import show
+from gates.target.error import TargetError
+from gates.target.proxy.settings import ProxySettings
+
+if TYPE_CHECKING:
+    from gates.load.outcome import LoadOutcome
+    from gates.target import RunningTarget
+
+START_AND_STOP = 4.0
+
+
+class LoadSettings(Settings):
+    """What a gate of the kind `load` is given.
+
+    `scenario` is a path; `rate` and `for` take the place of the scenario's own; `proxy` seeds defects into a share of the
+    responses, for drills.
+    """
+
+    scenario: str
+    rate: Annotated[Rate, Field(gt=0, le=200_000)] | None = None
+    for_: Annotated[Duration, Field(alias="for", gt=0, le=86_400)] | None = None
+    proxy: ProxySettings | None = None
+
+
+class LoadKind:
+    """Offers load as a scenario says and measures what its clients see."""
+
+    name = "load"
+    summary = "Open-loop load: latency from the intended start, errors, throughput."
+    measures = True
+    needs_target = True
+    settings = LoadSettings
+    metrics = catalogue()
+
+    def plan(self, settings: LoadSettings, context: KindContext) -> KindPlan:
+        """Read the scenario and its flows, and work out the samples of each criterion."""
+        scenario, load = read_scenario(settings.scenario, context)
+        load = changed(load, rate=settings.rate, seconds=settings.for_)
+        if scenario.faults or scenario.invariants:
+            context.error("scenario", "it has faults or invariants, which a load gate ignores", "use `kind: validation`")
+        _check_endpoints(load, context)
+        check_selectors(load, context.criteria, context)
+        return KindPlan(
+            settings={"load": codec.to_json(load), "proxy": settings.proxy.injection() if settings.proxy else None},
+            built_in=valid_criteria(context.criteria),
+            samples=samples(load, context.criteria, load.phases),
+            seconds=load.seconds + START_AND_STOP,
+        )
+
+    def run(self, request: Request) -> GateResult:
+        """Start the target, offer the load, measure."""
+        started, began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), time.monotonic()
+        try:
+            return _Gate(request, started, began).run()
+        except GatesError as error:
+            tail = error.tail if isinstance(error, TargetError) else None
+            return GateResult(
+                request.gate.name,
+                Execution.FAILED_TO_RUN,
+                started,
+                time.monotonic() - began,
+                exhibits=(tail,) if tail else (),
+                reason=str(error),
+                attempt=request.attempt,
+            )
+
+
+class _Gate:
+    """One run of a load gate."""
+
+    def __init__(self, request: Request, started: str, began: float) -> None:
+        self.request = request
+        self.plan = codec.from_json(LoadPlan, request.gate.settings["load"])
+        self.folder = Path(request.folder)
+        self.started = started
+        self.began = began
+
+    def run(self) -> GateResult:
+        from gates.load.engine import run_load
+        from gates.load.exhibits import write_evidence
+        from gates.target import running
+
+        assert self.request.gate.target is not None
+        injection = self.request.gate.settings.get("proxy")
+        proxies = {"*": injection} if injection else None
+        with running(self.request.gate.target, folder=self.folder, proxies=proxies, seed=self.request.seed) as target:
+            outcome = run_load(self.plan, target.endpoints, seed=self.request.seed)
+            deaths = _deaths(target)
+            tails = target.logs() if deaths else ()
+        write_evidence(outcome, self.request.evidence)
+        self._keep_proxy_logs(target)
+        return self._result(outcome, deaths, tails)
+
+    def _keep_proxy_logs(self, target: RunningTarget) -> None:
+        """What the proxy did is evidence of its own, written by another process than ours."""
+        for log in target.proxy_logs.values():
+            if log.exists():
+                shutil.copyfile(log, self.request.evidence / log.name)
+
+    def _result(self, outcome: LoadOutcome, deaths: tuple[Finding, ...], tails: tuple[Any, ...]) -> GateResult:
+        from gates.load.exhibits import exhibits, limits
+        from gates.load.measure import measurements
+
+        criteria, phases = self.request.gate.criteria, self.plan.phases
+        windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
+        return GateResult(
+            self.request.gate.name,
+            Execution.COMPLETED,
+            self.started,
+            time.monotonic() - self.began,
+            measurements=measurements(outcome, phases=phases, seed=self.request.seed),
+            findings=deaths,
+            exhibits=(*exhibits(outcome, limits=limits(criteria), windows=windows), *tails),
+            summary=summarised(outcome),
+            steps=self._steps(outcome),
+            attempt=self.request.attempt,
+            expected={c.metric: tuple(self.plan.mix) for c in criteria if c.selector == ALL},
+        )
+
+    def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
+        command = self.request.command
+        alone = f"{command} load {self.plan.scenario} --target URL --rate {self.plan.rate:g}/s --seed {self.request.seed}"
+        found = [f"look at {self.folder.name}/evidence/seconds.csv for when it happened", alone]
+        return tuple(found[1:] if not len(outcome.intended) else found)
+
+
+def summarised(outcome: LoadOutcome) -> str:
+    """One or two sentences: what was offered, what became of it, and how well the generator kept up."""
+    import numpy as np
+
+    due = len(outcome.intended)
+    sent = int(np.count_nonzero(~np.isnan(outcome.sent)))
+    errors = due - int(np.count_nonzero(outcome.right))
+    text = f"{outcome.planned:,} planned, {sent:,} sent, {errors:,} with an error."
+    if not due:
+        return text
+    late = float(np.quantile(np.maximum(outcome.lateness, 0), 0.99, method="inverted_cdf"))
+    steal = "" if outcome.health.steal is None else f", {show(outcome.health.steal, Unit.RATIO)} of the machine's time stolen"
+    return f"{text} The generator was late by {show(late, Unit.SECONDS)} at p99{steal}."
+
+
+def _deaths(target: RunningTarget) -> tuple[Finding, ...]:
+    return tuple(
+        Finding(Level.ERROR, f"{name} {_ending(code)} in the middle of the load", hint="its last log lines are below")
+        for name, code in target.died().items()
+    )
+
+
+def _ending(code: int) -> str:
+    return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _check_endpoints(load: LoadPlan, context: KindContext) -> None:
+    """Report flows that name an endpoint which the target does not have."""
+    endpoints = context.target.endpoints if context.target else ()
+    for name, definition in load.flows.items():
+        wanted = definition.get("endpoint", "any")
+        if endpoints and wanted not in ("any", *endpoints):
+            context.error("scenario", f"flow {name!r} goes to endpoint {wanted!r}", f"the target has {', '.join(endpoints)}")
