@@ -42,8 +42,9 @@ def _counts(gates: tuple[object, ...], claims: int) -> str:
     from gates.model import PlannedGate
 
     criteria = sum(len(gate.criteria) for gate in gates if isinstance(gate, PlannedGate))
-    return ", ".join((_plural(len(gates), "gate"), _plural(criteria, "criterion", "criteria"), _plural(claims, "claim")))
+    return ", ".join((plural(len(gates), "gate"), plural(criteria, "criterion", "criteria"), plural(claims, "claim")))
 
 
-def _plural(number: int, one: str, many: str = "") -> str:
+def plural(number: int, one: str, many: str = "") -> str:
+    """*number* with its noun."""
     return f"{number} {one if number == 1 else many or one + 's'}"

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from gates.cli.check import DEFAULT
+from gates.cli.check import DEFAULT, plural
 from gates.cli.console import BOLD, YELLOW, console, paint
 
 if TYPE_CHECKING:
@@ -42,12 +42,12 @@ def _lines(resolved: Resolved, overrides: tuple[str, ...]) -> list[str]:
 
     expected = sum(gate.budget for gate in resolved.gates)
     allowed = f" of {show(resolved.budget, Unit.SECONDS)}" if resolved.budget else ""
-    lines = [f"{_bold(resolved.profile)}: {len(resolved.gates)} gates, {show(expected, Unit.SECONDS)}{allowed}"]
+    lines = [f"{_bold(resolved.profile)}: {plural(len(resolved.gates), 'gate')}, {show(expected, Unit.SECONDS)}{allowed}"]
     if resolved.budget and expected > resolved.budget:
         lines.append(_warning("the gates together take longer than the profile's budget"))
     for number, step in enumerate(levels(resolved.gates), start=1):
         lines += ["", f"step {number}", *_step(step)]
-    lines += ["", f"{len(resolved.claims)} claims"]
+    lines += ["", plural(len(resolved.claims), "claim")]
     lines += [f"  {finding.message}" for finding in resolved.findings]
     lines += [f"set on the command line: {text}" for text in overrides]
     lines += [f"required for this profile: {', '.join(resolved.require)}"] if resolved.require else []
@@ -71,8 +71,8 @@ def _gate(gate: PlannedGate) -> list[str]:
     from gates.quantity import show
 
     needs = f", after {', '.join(gate.needs)}" if gate.needs else ""
-    times = f"{show(gate.budget, Unit.SECONDS)}, at most {show(gate.limit, Unit.SECONDS)}"
-    lines = [f"    {_bold(gate.name)} ({gate.kind}): {len(gate.criteria)} criteria, {times}{needs}"]
+    times = f"{show(gate.budget, Unit.SECONDS) if gate.budget else 'time unknown'}, at most {show(gate.limit, Unit.SECONDS)}"
+    lines = [f"    {_bold(gate.name)} ({gate.kind}): {plural(len(gate.criteria), 'criterion', 'criteria')}, {times}{needs}"]
     lines += [_warning(f"INCONCLUSIVE without running, missing: {name}", 6) for name in gate.missing]
     return lines
 

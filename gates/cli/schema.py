@@ -29,12 +29,12 @@ def as_text(schema: Any) -> str:
 
 
 def _schema(what: str) -> Any:
-    if what == "spec":
-        from gates.spec.schema import schema
+    from gates.spec.schema import choosable, schema
 
+    if what == "spec":
         return schema()
-    module = {"scenario": "gates.load.scenario", "report": "gates.report"}[what]
+    module = {"scenario": "gates.load.scenario", "report": "gates.report.schema"}[what]
     found = getattr(importlib.import_module(module), "schema", None)
     if found is None:
         raise UsageError(f"there is no schema of a {what} in this installation")
-    return found()
+    return choosable(found()) if what == "scenario" else found()

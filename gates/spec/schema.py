@@ -38,11 +38,10 @@ def schema(plugins: Plugins = registry.plugins) -> dict[str, Any]:
     return {"$schema": DIALECT, **whole, "title": "readiness.yaml", "$defs": chosen}
 
 
-def model_schema(model: type[Any], title: str) -> dict[str, Any]:
-    """The schema of a single file read by `read_yaml`, choices allowed everywhere inside."""
-    whole = TypeAdapter(model).json_schema(by_alias=True)
-    definitions = {name: _with_choices(part) for name, part in whole.pop("$defs", {}).items()}
-    return {"$schema": DIALECT, **_with_choices(whole), "title": title, "$defs": definitions | {"choice": _choice()}}
+def choosable(whole: dict[str, Any]) -> dict[str, Any]:
+    """The schema *whole* of a file that a spec names, with every value inside allowed to be a choice by profile."""
+    definitions = {name: _with_choices(part) for name, part in whole.get("$defs", {}).items()}
+    return {"$schema": DIALECT, **_with_choices(whole), "$defs": {**definitions, "choice": _choice()}}
 
 
 def _target(presets: Mapping[str, Any], definitions: dict[str, Any]) -> dict[str, Any]:

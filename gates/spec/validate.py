@@ -86,7 +86,10 @@ def _problem(schema: Any, node: Node, path: Path, detail: Any, also: Iterable[st
         return place.problem((*path, *taken), f"expected {context.get('expected')} {got(value)}", hint)
     message = str(context["error"]) if kind == "value_error" else _words(detail["msg"])
     shown = "" if "(got " in message or (kind == "value_error" and isinstance(value, dict)) else f" {got(value)}"
-    return place.problem((*path, *taken), message + shown)
+    quotable = kind == "string_type" and isinstance(value, (bool, int, float))
+    return place.problem(
+        (*path, *taken), message + shown, f'quote it when it is text: "{json.dumps(value)}"' if quotable else ""
+    )
 
 
 def _words(message: str) -> str:

@@ -162,6 +162,8 @@ def plugins(group: str) -> Mapping[str, Any]:
 class Bench:
     """A repository of one spec and its files, and what becomes of them."""
 
+    plugins = staticmethod(plugins)
+
     def __init__(self, root: Path) -> None:
         self.root = root
         self.file = root / "readiness.yaml"
