@@ -94,8 +94,12 @@ def tightest(gate: GateReport) -> Reading | None:
 
 def _weight(reading: Reading) -> tuple[bool, int, bool, bool, float]:
     report = reading.report
-    counted = report.disposition is Disposition.COUNTED and report.criterion.severity is Severity.BLOCKING
-    return (not counted, _RANK[report.outcome], report.criterion.built_in, reading.measurement is None, -reading.usage)
+    return (not counts(report), _RANK[report.outcome], report.criterion.built_in, reading.measurement is None, -reading.usage)
+
+
+def counts(report: CriterionReport) -> bool:
+    """Whether the criterion enters the verdict."""
+    return report.disposition is Disposition.COUNTED and report.criterion.severity is Severity.BLOCKING
 
 
 def worst_first(gates: Iterable[GateReport]) -> list[GateReport]:

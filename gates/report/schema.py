@@ -40,7 +40,7 @@ def schema() -> dict[str, Any]:
 
 def text() -> str:
     """The schema as it is published."""
-    return json.dumps(schema(), indent=2, ensure_ascii=False) + "\n"
+    return json.dumps(schema(), indent=2, sort_keys=True, ensure_ascii=False) + "\n"
 
 
 def _of(hint: Any, definitions: dict[str, Any]) -> dict[str, Any]:

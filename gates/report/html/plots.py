@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gates.model import IntervalRow, Intervals, Limit, Line, Outcome, Quantiles, Series, Unit, Window
 from gates.report.html import svg
@@ -41,7 +41,9 @@ def series(exhibit: Series, width: float, class_: str) -> str:
     asked, seen = [w for w in lasting if not w.seen], [w for w in lasting if w.seen]
     moments = [window for window in exhibit.windows if window.end <= window.start]
     area = _area(width, lines, top=14.0 + _ROW * _bracket_rows(asked), height=220.0)
-    x, y = _time_scale(exhibit, area), _value_scale(lines, exhibit.limits, exhibit.logarithmic, area)
+    foot = _ROW * min(len(seen) + len(moments), 2) + 4  # words stand below the curves, not over them
+    x = _time_scale(exhibit, area)
+    y = _value_scale(lines, exhibit.limits, exhibit.logarithmic, replace(area, bottom=area.bottom - foot))
     parts = [
         *_shades(seen, x, area),
         *_value_grid(y, exhibit.unit, area, logarithmic=exhibit.logarithmic),
