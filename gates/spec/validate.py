@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ValidationError
 
+from gates.spec.choices import LEVELS
 from gates.spec.nodes import Node, Path
 from gates.spec.problems import Problem, did_you_mean, got
 
@@ -86,10 +87,15 @@ def _problem(schema: Any, node: Node, path: Path, detail: Any, also: Iterable[st
         return place.problem((*path, *taken), f"expected {context.get('expected')} {got(value)}", hint)
     message = str(context["error"]) if kind == "value_error" else _words(detail["msg"])
     shown = "" if "(got " in message or (kind == "value_error" and isinstance(value, dict)) else f" {got(value)}"
-    quotable = kind == "string_type" and isinstance(value, (bool, int, float))
-    return place.problem(
-        (*path, *taken), message + shown, f'quote it when it is text: "{json.dumps(value)}"' if quotable else ""
-    )
+    return place.problem((*path, *taken), message + shown, _hint(kind, value))
+
+
+def _hint(kind: str, value: Any) -> str:
+    if kind == "string_type" and isinstance(value, (bool, int, float)):
+        return f'quote it when it is text: "{json.dumps(value)}"'
+    if isinstance(value, dict) and set(value) & set(LEVELS):
+        return f"a choice by profile has no other keys than {', '.join(LEVELS)}"
+    return ""
 
 
 def _words(message: str) -> str:

@@ -12,7 +12,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from gates.errors import GatesError, UsageError
-from gates.model import Comparator, Level, Severity, Unit
+from gates.model import Comparator, Comparison, Level, MetricSpec, Rule, Severity, Unit
+from gates.spec import yaml
+from gates.spec.criteria import fewest_samples
 
 Change = Callable[[str, str], str]
 
@@ -53,6 +55,29 @@ def test_the_limit_follows_from_the_expected_time(bench: Any, changed: Change) -
     assert bench.resolve(SPEC_LIMITS).gates[0].limit == 80.0
     assert bench.resolve(changed("    kind: check\n", "    kind: check\n    budget: 1 min\n")).gates[0].limit == 240.0
     assert bench.resolve(changed("    kind: check\n", "    kind: check\n    limit: 30 s\n")).gates[0].limit == 30.0
+
+
+@pytest.mark.parametrize(("quantile", "fewest"), [(0.5, 20), (0.9, 100), (0.95, 200), (0.99, 1000), (0.999, 10_000)])
+def test_a_percentile_needs_ten_samples_beyond_it(quantile: float, fewest: int) -> None:
+    """Exactly as many: rounding of floating point asks for none more."""
+    assert fewest_samples(MetricSpec("p", Unit.SECONDS, Rule.PERCENTILE, "", quantile=quantile), ()) == fewest
+
+
+@pytest.mark.parametrize(
+    ("comparator", "limit", "fewest"),
+    [(Comparator.BELOW, 0.01, 370), (Comparator.AT_MOST, 0.001, 3700), (Comparator.AT_LEAST, 0.99, 370)],
+)
+def test_a_ratio_needs_so_many_that_zero_errors_could_pass(comparator: Comparator, limit: float, fewest: int) -> None:
+    """3.7 over the limit, or over what an availability leaves."""
+    assert fewest_samples(MetricSpec("r", Unit.RATIO, Rule.RATIO, ""), [Comparison(comparator, limit)]) == fewest
+
+
+@pytest.mark.parametrize(
+    ("rule", "at_least", "fewest"), [(Rule.CENSUS, 200, 200), (Rule.FACTOR, 5, 5), (Rule.SINGLE, 1, 1), (Rule.SLOWDOWN, 1, 12)]
+)
+def test_other_numbers_need_what_their_rule_says(rule: Rule, at_least: int, fewest: int) -> None:
+    """A census and a factor what their metric asks for, a slowdown twelve pairs, a single time itself."""
+    assert fewest_samples(MetricSpec("m", Unit.COUNT, rule, "", at_least=at_least), ()) == fewest
 
 
 SPEC_LIMITS = "version: 1\ngates: {unit: {kind: check, command: [x], criteria: {failed: {at_most: 0}}}}\n"
@@ -181,6 +206,18 @@ WRONG = [
         "a rate of 285/s would do",
     ),
     ("{below: 1 %}", "{equals: 1 %}", "errors.ratio carries an interval, which equals nothing", ""),
+    (
+        "{below: 1 %}",
+        "{below: {quick: 1 %, ful: 2 %}}",
+        "errors.ratio.below: expected text",
+        "a choice by profile has no other",
+    ),
+    (
+        "command: [pytest, -q]",
+        "command: [x, 3]",
+        "14:18: gates.unit.command.1: expected text (got 3)",
+        'quote it when it is text: "3"',
+    ),
     (
         "errors.ratio: {below: 1 %}",
         "valid.late: {below: 1 s}",
@@ -352,6 +389,12 @@ def test_an_override_finds_ids_with_dots(bench: Any, spec: str) -> None:
     """The longest existing key wins at each step."""
     resolved = bench.resolve(spec, "quick", "gates.sustained.criteria.latency.p99@steady.below=300 ms")
     assert resolved.gates[1].criteria[0].comparisons[0].limit == pytest.approx(0.3)
+
+
+def test_the_longest_key_wins_where_two_would_do() -> None:
+    """`a.b` is the key before it is b in a."""
+    tree = yaml.parse("a: {b: 1}\na.b: 2\n", "f.yaml")
+    assert tree.walk_dotted("a.b")[0].plain() == 2
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import textwrap
 from collections.abc import Mapping
 from importlib.metadata import entry_points
 from pathlib import Path
@@ -72,6 +74,14 @@ def test_the_schema_refuses_what_the_resolver_refuses(bench: Any, spec: str, old
 def test_the_projects_own_spec_fits_its_schema() -> None:
     """The file that the main job runs."""
     assert complaints((ROOT / "workflows/readiness.yaml").read_text(), json.loads(COMMITTED.read_text())) == []
+
+
+def test_the_guides_spec_fits_the_schema() -> None:
+    """What the guide shows can be copied."""
+    guide = (ROOT / "docs/guide/spec.md").read_text()
+    block = re.search(r"## A whole spec\n\n((?:    .*\n)+)", guide)
+    assert block is not None
+    assert complaints(textwrap.dedent(block[1]), json.loads(COMMITTED.read_text())) == []
 
 
 def test_every_value_of_a_named_file_may_be_a_choice() -> None:
