@@ -40,7 +40,7 @@ class LoadSettings(Settings):
 
     scenario: str
     rate: Annotated[Rate, Field(gt=0, le=200_000)] | None = None
-    for_: Annotated[Duration, Field(alias="for", gt=0, le=86_400)] | None = None
+    for_: Annotated[Duration, Field(gt=0, le=86_400)] | None = Field(default=None, alias="for")
     proxy: ProxySettings | None = None
 
 

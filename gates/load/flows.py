@@ -45,7 +45,7 @@ import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
 from gates.errors import BadFileError
@@ -58,6 +58,12 @@ HeaderName = Annotated[str, Field(pattern=r"^[!#$%&'*+.^_`|~0-9A-Za-z-]+$")]
 HeaderValue = Annotated[str, Field(pattern=r"^[^\r\n]*$")]
 Status = Annotated[int, Field(ge=100, le=599)]
 Scalar = str | int | float | bool
+
+
+def _not_empty(steps: tuple[Any, ...]) -> tuple[Any, ...]:
+    if not steps:
+        raise ValueError("expected at least one step")
+    return steps
 
 
 class ValueCheck(Settings):
@@ -111,7 +117,7 @@ class Flow(Settings):
     endpoint: str = ANY
     variables: dict[Name, Scalar] = {}
     value: Any = None
-    steps: Annotated[tuple[Step, ...], Field(min_length=1)]
+    steps: Annotated[tuple[Step, ...], AfterValidator(_not_empty)]
 
     @model_validator(mode="after")
     def _knows_its_variables(self) -> Flow:

@@ -1,0 +1,246 @@
+"""`gates load`: one scenario alone against a URL, with a readable table or JSON."""
+
+from __future__ import annotations
+
+import secrets
+import threading
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gates.cli.console import console
+from gates.errors import Exit, UsageError
+from gates.model import Unit
+
+if TYPE_CHECKING:
+    from gates.load.outcome import LoadOutcome, SecondReport
+    from gates.load.plan import LoadPlan
+    from gates.model import GateReport, Measurement, Table
+
+T = TypeVar("T")
+PATIENCE = 0.1
+
+
+@click.command("load")
+@click.argument("scenario", type=click.Path(path_type=Path))
+@click.option(
+    "--target", "targets", multiple=True, required=True, metavar="URL", help="Where to; again as NAME=URL for several."
+)
+@click.option("--rate", metavar="RATE", help="Arrivals a second, such as 200/s; else the scenario's.")
+@click.option("--connections", type=click.IntRange(1, 10_000), help="The most connections at once; else the scenario's.")
+@click.option("--duration", metavar="TIME", help="For how long requests come, such as 30 s; else the scenario's.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of the order of flows and the keys; else drawn.")
+@click.option("--profile", default="quick", help="Whose values of the scenario: quick, standard or full.", show_default=True)
+@click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
+def load_command(
+    scenario: Path,
+    targets: tuple[str, ...],
+    rate: str | None,
+    connections: int | None,
+    duration: str | None,
+    seed: int | None,
+    profile: str,
+    as_json: bool,
+) -> int:
+    """Run SCENARIO against a URL and print what its clients saw.
+
+    Nothing is compared with limits, but a measurement that is none ends with 3: a late generator, requests that were never
+    sent, or no right answer at all. Ctrl-C ends it early and keeps what was measured.
+    """
+    from gates.load.scenario import changed
+
+    endpoints = _endpoints(targets)
+    seconds = _number(duration, Unit.SECONDS, "--duration", " s")
+    per_second = _number(rate, Unit.RATE, "--rate", "/s")
+    plan = changed(_read(scenario, profile), rate=per_second, seconds=seconds, connections=connections)
+    seed = secrets.randbits(32) if seed is None else seed
+    console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
+    outcome, interrupted = _run(plan, endpoints, seed)
+    report = _judged(plan, outcome, seed)
+    console.data(_json(report, outcome, seed) if as_json else _text(plan, outcome, report))
+    return int(_code(outcome, report, interrupted))
+
+
+class _Files:
+    """Reads a scenario's files for the command line, from the working directory."""
+
+    def __init__(self, profile: str) -> None:
+        self._profile = profile
+
+    def read(self, path: str, schema: type[T], *, setting: str) -> T:
+        from gates.spec import read_yaml
+
+        return read_yaml(path, schema, self._profile)
+
+    def plugins(self, group: str) -> Mapping[str, Any]:
+        from gates import registry
+
+        return registry.plugins(group)
+
+
+def _read(path: Path, profile: str) -> LoadPlan:
+    from gates.load.reading import read_scenario
+
+    return read_scenario(str(path), _Files(profile))[1]
+
+
+def _endpoints(targets: Sequence[str]) -> dict[str, str]:
+    from gates.target.presets import MAIN, base_url
+
+    found: dict[str, str] = {}
+    for text in targets:
+        name, equals, url = text.partition("=")
+        named = bool(equals) and "://" not in name
+        try:
+            found[name if named else MAIN] = base_url(url if named else text)
+        except ValueError as error:
+            raise UsageError(str(error), location="--target") from None
+    if len(found) < len(targets):
+        raise UsageError(
+            "several targets need names of their own", location="--target", hint="write --target a=URL --target b=URL"
+        )
+    return found
+
+
+def _number(text: str | None, unit: Unit, option: str, implied: str) -> float | None:
+    """A quantity from the command line, where the option's name says the unit when none is given."""
+    from gates.quantity import parse
+
+    if text is None:
+        return None
+    try:
+        number = parse(text if not text[-1:].isdigit() else text + implied, unit)
+    except ValueError as error:
+        raise UsageError(f"{error} (got {text!r})", location=option) from None
+    most = 200_000 if unit is Unit.RATE else 86_400
+    if not 0 < number <= most:
+        raise UsageError(f"expected more than 0 and at most {most:,}{implied} (got {text!r})", location=option)
+    return number
+
+
+def _run(plan: LoadPlan, endpoints: Mapping[str, str], seed: int) -> tuple[LoadOutcome, bool]:
+    """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured."""
+    from gates.load.engine import run_load
+
+    stop, ended = threading.Event(), threading.Event()
+    left: list[LoadOutcome | BaseException] = []
+
+    def work() -> None:
+        try:
+            left.append(run_load(plan, endpoints, seed=seed, on_second=_tell, stop=stop))
+        except BaseException as error:
+            left.append(error)
+        finally:
+            ended.set()
+
+    thread = threading.Thread(target=work, name="load", daemon=True)
+    thread.start()
+    while not ended.is_set():
+        try:
+            ended.wait(PATIENCE)
+        except KeyboardInterrupt:
+            if stop.is_set():
+                raise
+            stop.set()
+            console.talk("stopping; again Ctrl-C gives up what was measured")
+    thread.join()
+    if isinstance(left[0], BaseException):
+        raise left[0]
+    return left[0], stop.is_set()
+
+
+def _tell(report: SecondReport) -> None:
+    slowest = max(report.latencies, default=0.0)
+    console.detail(f"{report.second:4} s  {report.done:6,} done  {report.errors:6,} errors  longest {slowest * 1e3:,.1f} ms")
+
+
+def _judged(plan: LoadPlan, outcome: LoadOutcome, seed: int) -> GateReport:
+    """What `judge` says of the measurement itself: the valid.* criteria, nothing else."""
+    from gates.load.measure import measurements
+    from gates.load.validity import valid_criteria
+    from gates.model import Execution, GateResult, PlannedGate
+    from gates.pipeline.judge import judge_gate
+
+    gate = PlannedGate("load", "load", {}, valid_criteria(()), 0.0, 0.0)
+    found = measurements(outcome, phases=plan.phases, seed=seed)
+    return judge_gate(gate, GateResult("load", Execution.COMPLETED, "", outcome.end, found))
+
+
+def _code(outcome: LoadOutcome, report: GateReport, interrupted: bool) -> Exit:
+    from gates.model import Outcome
+
+    if interrupted:
+        return Exit.INTERRUPTED
+    if not outcome.right.any():
+        console.error("no right answer at all: nothing was measured but errors")
+        return Exit.INCONCLUSIVE
+    doubts = [each.reason for each in report.criteria if each.outcome is not Outcome.PASS]
+    for doubt in doubts:
+        console.talk(f"not a valid measurement: {doubt}")
+    return Exit.INCONCLUSIVE if doubts else Exit.READY
+
+
+# --- output -----------------------------------------------------------------------------------------------------------
+
+
+def _json(report: GateReport, outcome: LoadOutcome, seed: int) -> str:
+    from gates import codec
+
+    assert report.result is not None
+    return codec.dumps(
+        {
+            "seed": seed,
+            "schedule": outcome.schedule_hash,
+            "planned": outcome.planned,
+            "stopped": outcome.stopped,
+            "failures": {kind.name.lower(): count for kind, count in outcome.failures.items()},
+            "examples": {kind.name.lower(): list(texts) for kind, texts in outcome.examples.items()},
+            "measurements": report.result.measurements,
+            "valid": {each.criterion.id: each.outcome for each in report.criteria},
+        }
+    ).rstrip("\n")
+
+
+def _text(plan: LoadPlan, outcome: LoadOutcome, report: GateReport) -> str:
+    from gates.load.exhibits import exhibits
+    from gates.model import Table
+
+    assert report.result is not None
+    tables = [each for each in exhibits(outcome) if isinstance(each, Table)]
+    if not tables:
+        return "nothing became due"
+    blocks = [_drawn(table) for table in tables]
+    phase = "steady" if plan.warmup else ""
+    keys = {f"{name}@{phase}" if phase else name for name in ("latency.p50", "latency.p90", "latency.p99", "errors.ratio")}
+    rows = [_interval(each) for each in report.result.measurements if each.key in keys]
+    return "\n\n".join(
+        [_aligned(f"Intervals{f' ({phase})' if phase else ''}", ("metric", "value", "95 % interval"), rows), *blocks]
+    )
+
+
+def _interval(measurement: Measurement) -> tuple[str, ...]:
+    from gates.quantity import show
+
+    interval, unit = measurement.interval, measurement.unit
+    span = f"{show(interval.low, unit)} to {show(interval.high, unit)}" if interval else "none"
+    return measurement.key, show(measurement.value, unit), span
+
+
+def _drawn(table: Table) -> str:
+    return _aligned(table.title, table.columns, table.rows)
+
+
+def _aligned(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
+    """Plain columns: names to the left, the rest to the right."""
+    everything = [columns, *rows]
+    widths = [max(len(row[index]) for row in everything) for index in range(len(columns))]
+    lines = [
+        "  ".join(
+            cell.ljust(width) if index == 0 else cell.rjust(width)
+            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in everything
+    ]
+    return "\n".join([title, *("  " + line.rstrip() for line in lines)])
