@@ -169,11 +169,12 @@ def fewest_samples(spec: MetricSpec, comparisons: Iterable[Comparison]) -> int:
     return spec.at_least
 
 
-def enough_samples(criterion: Criterion, planned: Samples) -> tuple[str, str] | None:
-    """None when the plan gives *criterion* enough samples, else what is wrong and what would do."""
-    if planned.n >= criterion.minimum:
+def too_few(criterion: Criterion, planned: Samples | None, profile: str) -> tuple[str, str] | None:
+    """What is wrong and what would do when *profile* gives *criterion* too few samples; None when it has enough."""
+    if planned is None or planned.n >= criterion.minimum:
         return None
-    return f"needs {criterion.minimum:,} samples, and this plan gives {planned.n:,}", planned.advice(criterion.minimum)
+    message = f"{criterion.id} needs {criterion.minimum:,} samples, and the profile {profile} gives it {planned.n:,}"
+    return message, planned.advice(criterion.minimum)
 
 
 def _ceil(number: float) -> int:

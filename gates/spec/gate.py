@@ -11,7 +11,7 @@ from gates import registry
 from gates.errors import GatesError
 from gates.model import Criterion, KindPlan, PlannedGate, TargetPlan
 from gates.spec.context import Context, Plugins
-from gates.spec.criteria import CriteriaReader, enough_samples
+from gates.spec.criteria import CriteriaReader, too_few
 from gates.spec.models import GateModel
 from gates.spec.nodes import Node
 from gates.spec.problems import Problem, did_you_mean
@@ -116,13 +116,14 @@ class GateResolver:
 
     def _check_samples(self, criteria: Sequence[Criterion], plan: KindPlan) -> None:
         given = {each.id for each in criteria if not each.built_in}
+        prefix = f"gates.{self.name}.criteria."
+        blamed = {problem.path.removeprefix(prefix) for problem in self.problems if problem.path.startswith(prefix)}
         for criterion in criteria:
             if criterion.built_in and criterion.id in given:
                 self._refuse(f"criteria.{criterion.id}", f"{criterion.id} is built in", "remove it")
-            planned = plan.samples.get(criterion.id)
-            complaint = enough_samples(criterion, planned) if planned is not None else None
-            if complaint is not None:
-                self._refuse(f"criteria.{criterion.id}", f"{criterion.id} {complaint[0]}", complaint[1])
+            complaint = too_few(criterion, plan.samples.get(criterion.id), self.whole.profile)
+            if complaint is not None and criterion.id not in blamed:
+                self._refuse(f"criteria.{criterion.id}", *complaint)
 
     def _planned(
         self, kind: Any, plan: KindPlan, target: TargetPlan | None, criteria: tuple[Criterion, ...], needs: tuple[str, ...]

@@ -202,7 +202,7 @@ WRONG = [
     (
         "{below: 1 %}",
         "{below: 0.1 %}",
-        "errors.ratio needs 3,700 samples, and this plan gives 1,300",
+        "errors.ratio needs 3,700 samples, and the profile quick gives it 1,300",
         "a rate of 285/s would do",
     ),
     ("{below: 1 %}", "{equals: 1 %}", "errors.ratio carries an interval, which equals nothing", ""),

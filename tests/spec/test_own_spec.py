@@ -1,0 +1,30 @@
+"""The project's own readiness.yaml, with the kinds and targets that the project registers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from gates.model import Severity
+from gates.spec import profiles, resolve
+
+ROOT = Path(__file__).parents[2]
+OWN = ROOT / "workflows/readiness.yaml"
+
+
+@pytest.mark.parametrize("profile", profiles(OWN, root=ROOT))
+def test_the_projects_own_spec_resolves_with_nothing_missing(profile: str) -> None:
+    """In every profile: every control is there, every gate fits its limit, every claim is bound, something blocks."""
+    resolved = resolve(OWN, root=ROOT, profile=profile)
+    assert [gate.missing for gate in resolved.gates if gate.missing] == []
+    assert all(
+        any(each.severity is Severity.BLOCKING and not each.built_in for each in gate.criteria) for gate in resolved.gates
+    )
+    assert all(claim.by for claim in resolved.claims)
+
+
+def test_the_quick_profile_fits_its_budget() -> None:
+    """The gates of the main job together take no longer than it allows."""
+    resolved = resolve(OWN, root=ROOT, profile="quick")
+    assert 0 < sum(gate.budget for gate in resolved.gates) <= resolved.budget
