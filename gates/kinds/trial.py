@@ -1,0 +1,188 @@
+"""One trial of the kind `validation`: load, faults at their times, clients that retry, and what the target says at the end."""
+
+from __future__ import annotations
+
+import concurrent.futures
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from random import Random
+from threading import Event
+from typing import TYPE_CHECKING, Any
+
+from gates import codec
+from gates.faults import FAULTS
+from gates.faults.observation import Observation
+from gates.faults.timeline import PlannedFault, play
+from gates.history.record import Recorder
+from gates.kinds import invariants as invariant
+from gates.kinds.replay import Retrier, chosen
+from gates.load.plan import LoadPlan
+from gates.model import Fetch, Invariant, InvariantOutcome, LogTail, Operation, Request
+
+if TYPE_CHECKING:
+    from gates.load.outcome import LoadOutcome
+    from gates.target import RunningTarget
+
+HISTORY = "history.jsonl.gz"
+OBSERVATIONS = "observations.json"
+ANSWERS = "invariants.json"
+# what a target raises that does not answer, or answers something else than its invariant expects
+UNANSWERED = (OSError, LookupError, TypeError, ValueError, AttributeError)
+
+
+@dataclass(frozen=True, slots=True)
+class TrialPlan:
+    """What a trial is made of, all of it in the gate's settings.
+
+    Attributes:
+        load: the arrivals.
+        faults: their timeline, without overlaps.
+        invariants: names of what must hold.
+        replay: the share of acknowledged operations that is sent again.
+    """
+
+    load: LoadPlan
+    faults: tuple[PlannedFault, ...]
+    invariants: tuple[str, ...]
+    replay: float
+
+
+@dataclass(frozen=True, slots=True)
+class Course:
+    """How a trial went.
+
+    Attributes:
+        retries: the operations that were sent again after the faults.
+        outcomes: of the invariants that could be checked; the worse of before and after the retries.
+        problems: what could not be done, in sentences.
+        deaths: exit codes of processes that ended though nobody asked, by name.
+    """
+
+    load: LoadOutcome
+    observations: tuple[Observation, ...]
+    retries: tuple[Operation, ...]
+    outcomes: Mapping[str, InvariantOutcome]
+    problems: tuple[str, ...]
+    deaths: Mapping[str, int]
+    logs: tuple[LogTail, ...]
+
+
+@dataclass(slots=True)
+class _Trial:
+    """A trial under way against *target*."""
+
+    plan: TrialPlan
+    target: RunningTarget
+    invariants: Sequence[Invariant]
+    request: Request
+    fetch: Fetch
+
+    def run(self) -> Course:
+        before, problems = self._before()
+        with Recorder(self.request.evidence / HISTORY) as recorder:
+            load, observations, clock = self._under_faults(recorder)
+            codec.write(self.request.evidence / OBSERVATIONS, observations)
+            middle = self._settled(clock, "after the faults", problems)
+            retries = self._retries(load.operations, clock)
+            recorder.add(retries)
+        after = self._settled(clock, "after the retries", problems)
+        codec.write(self.request.evidence / ANSWERS, {"before": before, "after_faults": middle, "after_retries": after})
+        history = (*load.operations, *retries)
+        found = [
+            self._checked(history[: len(history) - hidden], before, answers, problems)
+            for hidden, answers in ((len(retries), middle), (0, after))
+            if before and answers
+        ]
+        deaths = self.target.died()
+        logs = self.target.logs() if deaths or problems else ()
+        return Course(load, observations, retries, _worst(found), tuple(dict.fromkeys(problems)), deaths, logs)
+
+    def _before(self) -> tuple[Mapping[str, Any], list[str]]:
+        try:
+            return invariant.observe(self.invariants, self.fetch, tuple(self.target.endpoints)), []
+        except UNANSWERED as error:
+            return {}, [f"before the load the target did not answer what the invariants ask: {error}"]
+
+    def _under_faults(self, recorder: Recorder) -> tuple[LoadOutcome, tuple[Observation, ...], Callable[[], float]]:
+        """Load in a thread of its own, faults in this one. What clients saw is recorded also when this is interrupted."""
+        from gates.load.engine import run_load
+
+        stop, zero = Event(), Future[float]()
+        with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+            load = pool.submit(
+                run_load,
+                self.plan.load,
+                self.target.endpoints,
+                seed=self.request.seed,
+                record=True,
+                on_start=zero.set_result,
+                stop=stop,
+            )
+            load.add_done_callback(lambda _: stop.set())
+            try:
+                observations, clock = self._played(load, zero, stop)
+            except BaseException:
+                stop.set()
+                raise
+            finally:
+                recorder.add(load.result().operations)
+        return load.result(), observations, clock
+
+    def _played(
+        self, load: Future[LoadOutcome], zero: Future[float], stop: Event
+    ) -> tuple[tuple[Observation, ...], Callable[[], float]]:
+        either: list[Future[Any]] = [load, zero]
+        concurrent.futures.wait(either, return_when=concurrent.futures.FIRST_COMPLETED)
+        start = zero.result() if zero.done() else time.monotonic()
+
+        def clock() -> float:
+            return time.monotonic() - start
+
+        return play(self.plan.faults, self.target, FAULTS, clock=clock, stop=stop), clock
+
+    def _settled(self, clock: Callable[[], float], when: str, problems: list[str]) -> Mapping[str, Any]:
+        """What the target says once nothing moves any more; empty when it does not answer."""
+        endpoints = tuple(self.target.endpoints)
+        try:
+            answers, settled = invariant.observe_settled(self.invariants, self.fetch, endpoints, clock=clock, sleep=time.sleep)
+        except UNANSWERED as error:
+            problems.append(f"{when} the target did not answer what the invariants ask: {error}")
+            return {}
+        if not settled:
+            problems.append(f"{when} the target's state still moved after {invariant.PATIENCE:g} s")
+        return answers
+
+    def _retries(self, history: Sequence[Operation], clock: Callable[[], float]) -> tuple[Operation, ...]:
+        again = chosen(self.plan.load, history, self.plan.replay, Random(f"{self.request.seed}:replay"))
+        retrier = Retrier(self.plan.load, self.target.endpoints, seed=self.request.seed, clock=clock)
+        return retrier.again(again)
+
+    def _checked(
+        self, history: Sequence[Operation], before: Mapping[str, Any], after: Mapping[str, Any], problems: list[str]
+    ) -> Mapping[str, InvariantOutcome]:
+        try:
+            return invariant.check(self.invariants, history, before, after)
+        except UNANSWERED as error:
+            problems.append(f"an invariant could not read what the target answered: {error!r}")
+            return {}
+
+
+def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]) -> Course:
+    """Start the target, carry out *plan*, stop the target. Raises GatesError when it can't be started or loaded."""
+    from gates.target import running
+
+    assert request.gate.target is not None
+    request.evidence.mkdir(parents=True, exist_ok=True)
+    with running(request.gate.target, folder=Path(request.folder), seed=request.seed) as target:
+        return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints)).run()
+
+
+def _worst(found: Sequence[Mapping[str, InvariantOutcome]]) -> Mapping[str, InvariantOutcome]:
+    """The worse outcome of every invariant; an invariant holds only if it held before and after the retries."""
+    if len(found) < 2:
+        return {}
+    first, second = found
+    return {name: invariant.worse(first[name], second[name]) for name in first if name in second}

@@ -1,0 +1,247 @@
+"""The kind `validation`: faults under load, and what clients and the target say afterwards."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, ClassVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic_core import InitErrorDetails
+
+from gates import codec, registry
+from gates.errors import GatesError
+from gates.faults import FAULTS
+from gates.faults.spec import FaultSpec, overlap, planned
+from gates.fields import Ratio, Settings
+from gates.kinds.course import PHASES, described, faults_window
+from gates.kinds.trial import TrialPlan, run_trial
+from gates.load.flows import mistake
+from gates.load.metrics import catalogue
+from gates.load.reading import read_scenario
+from gates.load.samples import check_selectors, samples
+from gates.load.validity import valid_criteria
+from gates.model import (
+    Comparator,
+    Comparison,
+    Criterion,
+    Execution,
+    GateResult,
+    KindContext,
+    KindPlan,
+    MetricSpec,
+    Request,
+    Rule,
+    Samples,
+    TargetPlan,
+    Unit,
+)
+from gates.quantity import show
+from gates.target.error import TargetError
+
+FEWEST_OPERATIONS = 200
+START_RETRY_AND_STOP = 8.0
+HEALTHY, FAULTED = "healthy", "faulted"
+OWN = (
+    MetricSpec(
+        "recovery.time",
+        Unit.SECONDS,
+        Rule.SINGLE,
+        "From the restart to the first right answer of the struck node that no failure followed within a second.",
+    ),
+    MetricSpec(
+        "unavailable",
+        Unit.COUNT,
+        Rule.CENSUS,
+        "Operations without a right answer while the fault was seen: /healthy on other nodes, /faulted on the struck ones.",
+        at_least=FEWEST_OPERATIONS,
+        phases=("fault",),
+        selectors=True,
+    ),
+    MetricSpec("valid.fault", Unit.COUNT, Rule.CENSUS, "Faults whose start and end no independent probe saw."),
+)
+_LOAD_METRICS = ("latency.", "service.", "errors.", "lateness.", "unsent.", "requests.", "throughput")
+
+
+class ValidationSettings(Settings):
+    """What a gate of the kind `validation` is given.
+
+    Attributes:
+        scenario: path of a scenario with faults and invariants.
+        replay: the share of acknowledged operations that clients send again after the faults; those of unknown outcome all are.
+    """
+
+    scenario: str
+    replay: Ratio = Field(default=0.1, ge=0, le=1)
+
+
+class Timeline(BaseModel):
+    """The part of a scenario that a load ignores: faults and invariants."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    endpoints: ClassVar[tuple[str, ...]] = ()
+    known: ClassVar[frozenset[str]] = frozenset()
+
+    faults: tuple[FaultSpec, ...] = Field(min_length=1)
+    invariants: tuple[str, ...] = ()
+
+    @classmethod
+    def knowing(cls, endpoints: Iterable[str], invariants: Iterable[str]) -> type[Timeline]:
+        """This model, for a target with *endpoints* and an installation with *invariants*."""
+        return type(
+            cls.__name__, (cls,), {"endpoints": tuple(endpoints), "known": frozenset(invariants), "__module__": __name__}
+        )
+
+    @model_validator(mode="after")
+    def _makes_sense(self) -> Timeline:
+        mistakes = [*self._unknown_nodes(), *self._unknown_invariants(), *self._overlaps()]
+        if mistakes:
+            raise ValidationError.from_exception_data("Timeline", mistakes)
+        return self
+
+    def _unknown_nodes(self) -> Iterable[InitErrorDetails]:
+        for number, fault in enumerate(self.faults):
+            if fault.crash.node not in self.endpoints:
+                text = f"the target has no node {fault.crash.node!r}; it has {', '.join(self.endpoints)}"
+                yield mistake(text, ("faults", number, "crash", "node"), fault.crash.node)
+
+    def _unknown_invariants(self) -> Iterable[InitErrorDetails]:
+        for number, name in enumerate(self.invariants):
+            if name not in self.known:
+                text = f"unknown invariant {name!r}; there is {', '.join(sorted(self.known)) or 'none'}"
+                yield mistake(text, ("invariants", number), name)
+
+    def _overlaps(self) -> Iterable[InitErrorDetails]:
+        faults = [planned(fault, 1.0) for fault in self.faults]
+        found = overlap(faults)
+        if found:
+            yield mistake("this fault starts before the one before it has ended", ("faults", faults.index(found[1]), "at"), "")
+
+
+class Validation:
+    """Causes faults under load and proves recovery from what clients saw."""
+
+    name = "validation"
+    summary = "Faults under load: nothing acknowledged is lost, and how long it takes until all is well again."
+    measures = True
+    needs_target = True
+    settings = ValidationSettings
+
+    @property
+    def metrics(self) -> tuple[MetricSpec, ...]:
+        """Those of a load, our own, and those of every invariant that is installed."""
+        invariants = registry.plugins(registry.INVARIANTS).values()
+        return (*catalogue(PHASES), *OWN, *(metric for invariant in invariants for metric in invariant.metrics))
+
+    def plan(self, settings: ValidationSettings, context: KindContext) -> KindPlan:
+        """Read the scenario with its faults and invariants, and work out the samples of each criterion."""
+        assert context.target is not None
+        known = context.plugins(registry.INVARIANTS)
+        _, load = read_scenario(settings.scenario, context)
+        schema = Timeline.knowing(context.target.endpoints, known)
+        timeline = context.read(settings.scenario, schema, setting="scenario")
+        faults = tuple(planned(fault, load.seconds) for fault in timeline.faults)
+        trial = TrialPlan(load, faults, timeline.invariants, settings.replay)
+        _check_criteria(trial, known, context)
+        return KindPlan(
+            settings=codec.to_json(trial),
+            built_in=(*valid_criteria(context.criteria), _fault_seen()),
+            samples=_Samples(trial, context.target, known).of(context.criteria),
+            controls=tuple(sorted({control for fault in faults for control in FAULTS[fault.name].controls})),
+            seconds=load.seconds + START_RETRY_AND_STOP,
+        )
+
+    def run(self, request: Request) -> GateResult:
+        """Carry out the trial and describe its course."""
+        started, began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), time.monotonic()
+        plan = codec.from_json(TrialPlan, request.gate.settings)
+        invariants = [registry.plugins(registry.INVARIANTS)[name] for name in plan.invariants]
+        try:
+            course = run_trial(plan, request, invariants)
+        except GatesError as error:
+            tail = error.tail if isinstance(error, TargetError) else None
+            return GateResult(
+                request.gate.name,
+                Execution.FAILED_TO_RUN,
+                started,
+                time.monotonic() - began,
+                exhibits=(tail,) if tail else (),
+                reason=str(error),
+                attempt=request.attempt,
+            )
+        return described(plan, course, request, started, time.monotonic() - began)
+
+
+def _fault_seen() -> Criterion:
+    return Criterion(
+        "valid.fault",
+        Unit.COUNT,
+        Rule.CENSUS,
+        (Comparison(Comparator.AT_MOST, 0, text="0"),),
+        1,
+        built_in=True,
+        summary="Every fault was seen to start and to end by a probe that did not cause it.",
+    )
+
+
+def _check_criteria(trial: TrialPlan, known: Mapping[str, Any], context: KindContext) -> None:
+    """Report criteria that this scenario can't measure, at their lines."""
+    check_selectors(trial.load, [each for each in context.criteria if each.metric.startswith(_LOAD_METRICS)], context)
+    measured_by = {metric.name: name for name, invariant in known.items() for metric in invariant.metrics}
+    for criterion in context.criteria:
+        where = f"criteria.{criterion.id}"
+        needed = measured_by.get(criterion.metric)
+        if needed is not None and needed not in trial.invariants:
+            context.error(where, f"the scenario does not check the invariant {needed!r}", f"add {needed} to its invariants")
+        if criterion.metric == "unavailable" and (criterion.phase, criterion.selector) not in (
+            ("fault", HEALTHY),
+            ("fault", FAULTED),
+        ):
+            context.error(where, "not measured", f"write unavailable@fault/{HEALTHY} or unavailable@fault/{FAULTED}")
+
+
+@dataclass(frozen=True, slots=True)
+class _Samples:
+    """Planned samples of the criteria of a trial."""
+
+    trial: TrialPlan
+    target: TargetPlan
+    invariants: Mapping[str, Any]
+
+    def of(self, criteria: Sequence[Criterion]) -> dict[str, Samples]:
+        """By criterion id; what is not there has enough."""
+        load = self.trial.load
+        start, end = faults_window(self.trial.faults)
+        phases = {**load.phases, "before": (load.warmup, start), "fault": (start, end), "recovery": (end, load.seconds)}
+        censuses = {metric.name for name in self.trial.invariants for metric in self.invariants[name].metrics}
+        own = {each.id: self._own(each, censuses) for each in criteria}
+        return {**samples(load, criteria, phases), **{name: found for name, found in own.items() if found is not None}}
+
+    def _own(self, criterion: Criterion, censuses: set[str]) -> Samples | None:
+        if criterion.metric == "unavailable":
+            return self._census(self._during_faults(struck=criterion.selector == FAULTED))
+        if criterion.metric in censuses:
+            return self._census(self.trial.load.seconds - self._during_faults(struck=True))
+        return None
+
+    def _during_faults(self, *, struck: bool) -> float:
+        """Seconds of the whole arrival rate that go to struck, or to other, endpoints while faults last."""
+        endpoints = self.target.endpoints
+        shares = [
+            (fault.end - fault.start) * sum((name in fault.nodes) == struck for name in endpoints) / len(endpoints)
+            for fault in self.trial.faults
+        ]
+        return sum(shares)
+
+    def _census(self, seconds: float) -> Samples:
+        rate = self.trial.load.rate
+
+        def advise(needed: int) -> str:
+            if seconds <= 0:
+                return f"{needed:,} operations are needed"
+            longer = needed / (seconds * rate)
+            return f"a rate of {show(needed / seconds, Unit.RATE)} would do, or a load that lasts {longer:.2g} times as long"
+
+        return Samples(int(seconds * rate), advise)
