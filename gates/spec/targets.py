@@ -14,7 +14,7 @@ from gates.spec.validate import validate
 def read_target(node: Node, path: Path, presets: Mapping[str, Any], problems: list[Problem]) -> TargetPlan | None:
     """The target in *node*: `{PRESET: settings}`, or a preset's name alone; None after adding to *problems*.
 
-    Settings that are no mapping (`command: [./server]`) are handed to the preset's model as they are.
+    Settings that are no mapping (`command: [./server]`) are the value of the key that the preset calls its `shorthand`.
     """
     named = _preset(node, path, problems)
     if named is None:
@@ -24,6 +24,7 @@ def read_target(node: Node, path: Path, presets: Mapping[str, Any], problems: li
         problems.append(settings.named.problem((*path, name), f"unknown target {name!r}", did_you_mean(name, presets)))
         return None
     preset: TargetPreset = presets[name]
+    settings = _written_out(settings, getattr(preset, "shorthand", ""))
     valid = validate(preset.settings, settings, (*path, name), problems)
     if valid is None:
         return None
@@ -34,6 +35,12 @@ def read_target(node: Node, path: Path, presets: Mapping[str, Any], problems: li
         return None
     endpoints = (*(process.name for process in layout.processes), *layout.urls)
     return TargetPlan(name, valid.model_dump(mode="json", by_alias=True), endpoints, tuple(layout.controls))
+
+
+def _written_out(settings: Node, shorthand: str) -> Node:
+    if settings.entries is not None or not shorthand:
+        return settings
+    return Node(settings.place, entries={shorthand: settings}, key=settings.key)
 
 
 def _preset(node: Node, path: Path, problems: list[Problem]) -> tuple[str, Node] | None:
