@@ -31,7 +31,7 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_chunks", "_complete", "_first", "_headers_complete", "_parser", "_received", "deadline", "idle_since", "n", "pool",
+        "_chunks", "_complete", "_first", "_headers_complete", "_keeps", "_parser", "_received", "deadline", "idle_since", "n", "pool",
         "program", "step", "transport", "values",
     )  # fmt: skip
 
@@ -47,6 +47,7 @@ class Connection(asyncio.Protocol):
         self._received = 0
         self._first = b""
         self._complete = False
+        self._keeps = False
         self._headers_complete = False
         self._parser = httptools.HttpResponseParser(self)
 
@@ -108,6 +109,8 @@ class Connection(asyncio.Protocol):
             raise ValueError("a second response to one request")
         if self._parser.get_status_code() >= 200:
             self._complete = True
+            # the parser forgets the framing, and with it this, as soon as the callback returns
+            self._keeps = self._parser.should_keep_alive()
         else:
             self._headers_complete = False
 
@@ -125,7 +128,7 @@ class Connection(asyncio.Protocol):
             self._over(now, found[0], code, found[1])
         elif self.step + 1 == len(self.program.requests):
             self._over(now, Failure.NONE, code)
-        elif self._parser.should_keep_alive():
+        elif self._keeps:
             self.step += 1
             self._write()
         else:
@@ -133,7 +136,7 @@ class Connection(asyncio.Protocol):
 
     def _over(self, now: float, failure: Failure, code: int, text: str = "") -> None:
         self._record(now, failure, code, text)
-        if self._complete and self._parser.should_keep_alive() and not self.transport.is_closing():
+        if self._complete and self._keeps and not self.transport.is_closing():
             self.pool.free(self, now)
         else:
             self.transport.close()
