@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import importlib
 import json
 from typing import Any
 
 import click
 
 from gates.cli.console import console
-from gates.errors import UsageError
 
 
 @click.command("schema")
@@ -20,7 +18,7 @@ def schema_command(what: str) -> None:
     An editor that knows YAML completes and checks a spec with it: put
     `# yaml-language-server: $schema=...` on the first line.
     """
-    console.data(as_text(_schema(what)))
+    console.data(as_text(_SCHEMAS[what]()))
 
 
 def as_text(schema: Any) -> str:
@@ -28,13 +26,23 @@ def as_text(schema: Any) -> str:
     return json.dumps(schema, indent=2, sort_keys=True, ensure_ascii=False)
 
 
-def _schema(what: str) -> Any:
-    from gates.spec.schema import choosable, schema
+def _spec() -> Any:
+    from gates.spec.schema import schema
 
-    if what == "spec":
-        return schema()
-    module = {"scenario": "gates.load.scenario", "report": "gates.report.schema"}[what]
-    found = getattr(importlib.import_module(module), "schema", None)
-    if found is None:
-        raise UsageError(f"there is no schema of a {what} in this installation")
-    return choosable(found()) if what == "scenario" else found()
+    return schema()
+
+
+def _scenario() -> Any:
+    from gates.load.scenario import Scenario
+    from gates.spec.schema import choosable
+
+    return choosable({**Scenario.model_json_schema(by_alias=True), "title": "a load scenario"})
+
+
+def _report() -> Any:
+    from gates.report.schema import schema
+
+    return schema()
+
+
+_SCHEMAS = {"spec": _spec, "scenario": _scenario, "report": _report}

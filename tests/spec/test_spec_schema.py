@@ -13,8 +13,9 @@ from typing import Any
 import jsonschema
 import pytest
 import yaml as plain_yaml
+from click.testing import CliRunner
 
-from gates.cli.schema import as_text
+from gates.cli.schema import as_text, schema_command
 from gates.spec.schema import choosable, schema
 
 ROOT = Path(__file__).parents[2]
@@ -82,6 +83,14 @@ def test_the_guides_spec_fits_the_schema() -> None:
     block = re.search(r"## A whole spec\n\n((?:    .*\n)+)", guide)
     assert block is not None
     assert complaints(textwrap.dedent(block[1]), json.loads(COMMITTED.read_text())) == []
+
+
+def test_the_projects_own_scenarios_fit_their_schema() -> None:
+    """Every scenario that the main job runs, its choices by profile included."""
+    whole = json.loads(CliRunner().invoke(schema_command, ["scenario"]).stdout)
+    found = {path.name: complaints(path.read_text(), whole) for path in (ROOT / "workflows/scenarios").glob("*.yaml")}
+    assert found
+    assert all(wrong == [] for wrong in found.values()), found
 
 
 def test_every_value_of_a_named_file_may_be_a_choice() -> None:
