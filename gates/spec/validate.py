@@ -46,27 +46,26 @@ def validate(
     if isinstance(data, dict):
         data = {key: value for key, value in data.items() if key not in set(skip)}
     model: Any = schema
+    valid, details = None, list[Any]()
     try:
         valid = model.model_validate(data)
-        _refuse_coercion(model, data)
     except ValidationError as error:
-        problems.extend(_merged(_problem(schema, node, path, detail, also) for detail in error.errors(include_url=False)))
-        return None
-    return typing.cast(M, valid)
+        details = error.errors(include_url=False)
+    details += _coercions(model, data, {detail["loc"] for detail in details})
+    problems.extend(_merged(_problem(schema, node, path, detail, also) for detail in details))
+    return None if details else typing.cast(M, valid)
 
 
-def _refuse_coercion(model: Any, data: Any) -> None:
-    """Raise the errors of strict validation that mean: pydantic took a text for a number or a truth value."""
+def _coercions(model: Any, data: Any, known: set[Any]) -> list[Any]:
+    """The errors of strict validation, beside those *known*, that mean: pydantic took a text for a number or a truth value."""
     try:
         model.model_validate_json(json.dumps(data), strict=True)
     except ValidationError as error:
-        details = error.errors(include_url=False)
-        coerced = [
-            detail for detail in details if detail["type"] in _COERCED and isinstance(detail["input"], (str, float, bool))
-        ]
-        # In a union, text may rightly be another member: only an error that stands alone at its place tells of a coercion.
-        if coerced and len(coerced) == len(details):
-            raise
+        details = [detail for detail in error.errors(include_url=False) if detail["loc"] not in known]
+        found = [each for each in details if each["type"] in _COERCED and isinstance(each["input"], (str, float, bool))]
+        # Where other members of a union complain too, a text may rightly be one of them: then nothing is said.
+        return found if len(found) == len(details) else []
+    return []
 
 
 def _problem(schema: Any, node: Node, path: Path, detail: Any, also: Iterable[str]) -> Problem:

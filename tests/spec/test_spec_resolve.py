@@ -285,9 +285,21 @@ def test_a_mistake_is_reported_at_its_place_with_a_way_out(
 def test_all_problems_come_at_once_in_the_order_of_the_file(bench: Any, changed: Change) -> None:
     """Nobody mends a spec one error at a time, not even when a gate has the wrong shape."""
     text = changed("nodes: 3", "node: 3").replace("needs: [unit]", "needs: [unti]").replace("{at_most: 0}", "{at_mots: 0}")
-    text = text.replace("command: [pytest, -q]", "comand: [pytest]").replace("budget: 180 s", "budget: 180") + "more: 1\n"
+    text = (
+        text.replace("command: [pytest, -q]", "comand: [pytest]\n    strict: on").replace("budget: 180 s", "budget: 180")
+        + "more: 1\n"
+    )
     found = bench.errors(text)
-    wanted = ["target.ring.node", "profiles.quick.budget", "needs.0", "command is missing", "comand", "at_mots", "more"]
+    wanted = [
+        "target.ring.node",
+        "profiles.quick.budget",
+        "needs.0",
+        "command is missing",
+        "comand",
+        "unit.strict",
+        "at_mots",
+        "more",
+    ]
     assert [any(word in problem for problem in found) for word in wanted] == [True] * len(wanted)
     lines = [int(problem.split(":")[1]) for problem in found]
     assert lines == sorted(lines)
