@@ -31,8 +31,8 @@ class Connection(asyncio.Protocol):
     """
 
     __slots__ = (
-        "_chunks", "_complete", "_first", "_headers_complete", "_keeps", "_parser", "_received", "deadline", "idle_since", "n", "pool",
-        "program", "step", "transport", "values",
+        "_chunks", "_complete", "_first", "_headers_complete", "_keeps", "_parser", "_received",
+        "deadline", "idle_since", "n", "pool", "program", "step", "transport", "values",
     )  # fmt: skip
 
     def __init__(self, pool: Pool) -> None:

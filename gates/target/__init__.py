@@ -18,6 +18,6 @@ A process that dies at start or never gets ready is a `TargetError` whose `tail`
 """
 
 from gates.target.error import TargetError
-from gates.target.running import RunningTarget, running
+from gates.target.supervisor import RunningTarget, running
 
 __all__ = ["RunningTarget", "TargetError", "running"]

@@ -29,7 +29,7 @@ def url() -> Iterator[str]:
         yield found
 
 
-def load(*steps: dict[str, Any], rate: float = 100, seconds: float = 0.2, timeout: float = 0.4, **more: Any) -> LoadPlan:
+def load(*steps: dict[str, Any], rate: float = 400, seconds: float = 0.05, timeout: float = 0.15, **more: Any) -> LoadPlan:
     """A plan of one flow `do` with *steps*."""
     flow = {"steps": list(steps), **more.pop("flow", {})}
     given = {"connections": 20, "mix": {"do": 1}, **more}
@@ -69,10 +69,10 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
 def test_every_odd_answer_is_counted_by_its_class_and_none_hangs(url: str, path: str, failure: Failure) -> None:
     """Each arrival ends in the class of its error, with an example, within the timeout after the last arrival."""
     began = time.monotonic()
-    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.1)
+    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.025)
     assert outcome.failures == {failure: 10}
     assert outcome.examples[failure]
-    assert time.monotonic() - began < 0.1 + 0.4 + 0.5
+    assert time.monotonic() - began < 0.025 + 0.15 + 0.5
 
 
 def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
@@ -87,7 +87,7 @@ def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
 
 def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait_counts(url: str) -> None:
     """One connection that hangs leaves the others waiting: none is skipped, and their latency is the time that they waited."""
-    outcome = run(url, {"path": "/silent"}, connections=1, timeout=0.3)
+    outcome = run(url, {"path": "/silent"}, connections=1)
     assert len(outcome.intended) == 20
     assert outcome.failures[Failure.UNSENT] + outcome.failures[Failure.TIMEOUT] == 20
     assert outcome.failures[Failure.UNSENT] >= 18
@@ -97,12 +97,12 @@ def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait
 
 
 def test_latency_counts_from_the_intended_start_and_service_from_the_sending(url: str) -> None:
-    """While the only connection is busy for 0.2 s, later arrivals wait: their latency shows it, their service time does not."""
+    """While the only connection is busy for 0.15 s, later arrivals wait: their latency shows it, their service time does not."""
     with odd_server() as slow:
-        plan = load({"path": "/silent"}, connections=1, rate=10, seconds=0.5, timeout=0.2)
+        plan = load({"path": "/silent"}, connections=1, rate=20, seconds=0.2)
         outcome = run_load(plan, {"main": slow}, seed=1)
     assert outcome.latency[1] > outcome.service[1] + 0.05
-    assert outcome.service[0] == pytest.approx(0.2, abs=0.08)
+    assert outcome.service[0] == pytest.approx(0.15, abs=0.08)
 
 
 def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
@@ -144,13 +144,13 @@ def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
 )
 def test_the_history_says_fail_only_when_surely_nothing_was_done(url: str, path: str, status: str) -> None:
     """A refusal did nothing; an error, a lost answer or a wrong body may have."""
-    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.05, record=True)
+    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.02, record=True)
     assert {operation.status for operation in outcome.operations} == {status}
 
 
 def test_a_refusal_after_a_step_that_succeeded_is_unknown(url: str) -> None:
     """The first step had its effect, whatever the second says."""
-    outcome = run(url, {"path": "/right"}, {"path": "/refused"}, seconds=0.05, record=True)
+    outcome = run(url, {"path": "/right"}, {"path": "/refused"}, seconds=0.02, record=True)
     assert {operation.status for operation in outcome.operations} == {"unknown"}
 
 
@@ -183,7 +183,7 @@ def test_a_stopped_run_keeps_what_was_measured(url: str) -> None:
         seconds.append(report.done)
         stop.set()
 
-    outcome = run_load(load({"path": "/right"}, seconds=30), {"main": url}, seed=1, on_second=on_second, stop=stop)
+    outcome = run_load(load({"path": "/right"}, rate=100, seconds=30), {"main": url}, seed=1, on_second=on_second, stop=stop)
     assert outcome.stopped
     assert outcome.planned == 3000
     assert 80 < len(outcome.intended) < 400
@@ -215,7 +215,7 @@ def test_a_certificate_that_does_not_verify_is_its_own_class(tmp_path: Path) -> 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with odd_server(context) as secure:
-        outcome = run(secure, {"path": "/right"}, seconds=0.05, record=True)
+        outcome = run(secure, {"path": "/right"}, seconds=0.02, record=True)
     assert set(outcome.failures) == {Failure.TLS}
     assert {operation.status for operation in outcome.operations} == {"fail"}
 

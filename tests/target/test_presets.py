@@ -1,0 +1,81 @@
+"""What a person may write under `target:`, and what it resolves to."""
+
+from __future__ import annotations
+
+from random import Random
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from gates.model import Ready
+from gates.target.ports import LOWEST, free_ports
+from gates.target.presets import CommandPreset, CommandSettings, UrlPreset, UrlSettings
+from gates.target.template import fill
+
+
+def test_a_command_waits_for_tcp_unless_told_otherwise() -> None:
+    """The least that a server must do is to listen."""
+    layout = CommandPreset().layout(CommandSettings.model_validate({"run": ["./server", "{port}"]}))
+    assert layout.processes[0].name == "main"
+    assert layout.processes[0].ready == Ready(tcp=True, within=30.0)
+    assert set(layout.controls) == {"kill", "start", "pause"}
+
+
+def test_settings_survive_the_way_through_the_plan() -> None:
+    """plan.json holds what `model_dump` gives; validated again it is the same, times with units included."""
+    first = CommandSettings.model_validate(
+        {"run": ["x", "{port}"], "ready": {"http": "/up", "within": "1.5 s"}, "env": {"A": "b"}}
+    )
+    assert CommandSettings.model_validate(first.model_dump(mode="json")) == first
+    assert first.ready.within == 1.5
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"run": []}, "at least 1"),
+        ({"run": ["./server"]}, "not told its port"),
+        ({"run": ["x", "{port}"], "ready": {"http": "health"}}, "expected http to be a path"),
+        ({"run": ["x", "{port}"], "ready": {"http": "/", "tcp": True}}, "only one of http, tcp and log"),
+        ({"run": ["x", "{port}"], "ready": {"within": 30}}, "a unit is needed"),
+        ({"run": ["x", "{port}"], "ready": {"within": "0 s"}}, "between 0 s and 10 min"),
+        ({"run": ["x"], "port": 70000}, "65535"),
+        ({"runs": ["x"]}, "Extra inputs"),
+    ],
+)
+def test_a_command_that_makes_no_sense_is_refused(given: dict[str, Any], problem: str) -> None:
+    """Each with a message that says what was expected."""
+    with pytest.raises(ValidationError, match=problem):
+        CommandSettings.model_validate(given)
+
+
+@pytest.mark.parametrize("text", ["localhost:80", "ftp://a", "http://", "http://a:99999", "http://a/?b=c", ""])
+def test_what_is_no_base_url_is_refused(text: str) -> None:
+    """A URL needs a scheme that we speak and a host; a query belongs to a flow."""
+    with pytest.raises(ValidationError, match="expected"):
+        UrlSettings.model_validate({"url": text})
+
+
+def test_urls_have_names_and_lose_their_last_slash() -> None:
+    """One URL is `main`; several have names of their own."""
+    assert UrlPreset().layout(UrlSettings.model_validate({"url": "http://a:1/x/"})).urls == {"main": "http://a:1/x"}
+    several = UrlSettings.model_validate({"urls": {"a": "http://a:1", "b": "https://b"}})
+    assert UrlPreset().layout(several).urls == {"a": "http://a:1", "b": "https://b"}
+    with pytest.raises(ValidationError, match="either url or urls"):
+        UrlSettings.model_validate({"url": "http://a", "urls": {"b": "http://b"}})
+
+
+def test_ports_are_different_and_below_those_of_clients() -> None:
+    """A client's own port can then never be the one of a server that comes back."""
+    ports = free_ports(20, Random(1))
+    assert len(set(ports)) == 20
+    with open("/proc/sys/net/ipv4/ip_local_port_range") as file:
+        lowest = int(file.read().split()[0])
+    assert all(LOWEST <= port < lowest for port in ports)
+
+
+def test_only_known_places_are_filled_in(tmp_path: Any) -> None:
+    """Braces of shells and JSON stay as they are."""
+    filled = fill('{port} {url} {port:b} {"port": 1} ${HOME} {other}', name="a", ports={"a": 1, "b": 2}, data=tmp_path)
+    assert filled == '1 http://127.0.0.1:1 2 {"port": 1} ${HOME} {other}'
