@@ -184,7 +184,7 @@ def _operations(plan: TrialPlan, course: Course) -> Table:
 def _findings(course: Course) -> tuple[Finding, ...]:
     problems = [Finding(Level.ERROR, problem) for problem in course.problems]
     deaths = [
-        Finding(Level.WARNING, f"{name} ended with exit code {code} though nobody asked", hint="its last log lines are below")
+        Finding(Level.ERROR, f"{name} ended with exit code {code} though nobody asked", hint="its last log lines are below")
         for name, code in course.deaths.items()
     ]
     unseen = [
