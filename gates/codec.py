@@ -23,13 +23,19 @@ from gates.errors import BadFileError
 
 T = TypeVar("T")
 TAG = "type"
+_PLAIN = frozenset({str, int, float, bool, type(None)})  # most values of a report: decided first, and by identity
 
 
 def to_json(value: Any) -> Any:
     """Plain JSON values of a dataclass of the model; a member of a union carries its name as `type`."""
-    if is_dataclass(value) and not isinstance(value, type):
-        plain = {f.name: to_json(getattr(value, f.name)) for f in fields(value)}
-        return {TAG: type(value).__name__.lower(), **plain} if type(value).__name__ in _tagged() else plain
+    kind = type(value)
+    if kind in _PLAIN:
+        return value
+    shape = _shape(kind)
+    if shape is not None:
+        tag, names = shape
+        plain = {name: to_json(getattr(value, name)) for name in names}
+        return {TAG: tag, **plain} if tag else plain
     if isinstance(value, Enum):
         return value.value
     if isinstance(value, Mapping):
@@ -37,6 +43,14 @@ def to_json(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [to_json(item) for item in value]
     return value
+
+
+@cache
+def _shape(cls: Any) -> tuple[str, tuple[str, ...]] | None:
+    """The tag (empty when it has none) and the field names of a dataclass; None for any other class."""
+    if not is_dataclass(cls):
+        return None
+    return cls.__name__.lower() if cls.__name__ in _tagged() else "", tuple(f.name for f in fields(cls))
 
 
 def dumps(value: Any) -> str:

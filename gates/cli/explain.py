@@ -30,4 +30,4 @@ def explain_command(name: str, run: str | None, root: str | None, as_json: bool)
         sys.stdout.write(codec.dumps(criterion))
         sys.stdout.flush()
     else:
-        console.data(explain.render(report, gate, criterion, str(folder)).rstrip("\n"))
+        console.data(explain.render(report, gate, criterion, str(folder.path)).rstrip("\n"))

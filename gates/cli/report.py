@@ -14,6 +14,7 @@ from gates.cli.console import GREEN, RED, YELLOW, console, paint
 
 if TYPE_CHECKING:
     from gates.model import Outcome, Report, Verdict
+    from gates.pipeline.folder import RunFolder
 
 FORMATS = ("text", "json", "markdown", "html", "junit")
 _COLOURS = {"pass": GREEN, "ready": GREEN, "fail": RED, "not_ready": RED, "inconclusive": YELLOW}
@@ -36,8 +37,8 @@ def report_command(ctx: click.Context, run: str | None, root: str | None, as_jso
     from gates.report.text import exit_of
 
     folder = chosen_run(run, root)
-    report = close(folder)
-    written = render_all(report, folder)
+    report = close(folder.path)
+    written = render_all(report, folder.path)
     _say(report, written[1], "json" if as_json else wanted)
     github.publish(report, os.environ, sys.stderr)
     ctx.exit(int(exit_of(report)))
@@ -74,7 +75,7 @@ def _near(path: Path) -> str:
     return str(path.relative_to(here)) if path.is_relative_to(here) else str(path)
 
 
-def chosen_run(run: str | None, root: str | None) -> Path:
+def chosen_run(run: str | None, root: str | None) -> RunFolder:
     """The folder of RUN, of GATES_RUN, or of the run that started last.
 
     Raises UsageError for a RUN that is not there, NothingSelectedError when there is none to choose.
@@ -85,7 +86,7 @@ def chosen_run(run: str | None, root: str | None) -> Path:
 
     runs = runs_root(repository_root(Path.cwd()), root)
     try:
-        return find_run(runs, run or os.environ.get("GATES_RUN")).path
+        return find_run(runs, run or os.environ.get("GATES_RUN"))
     except UsageError as error:
         if run:
             raise
@@ -93,18 +94,17 @@ def chosen_run(run: str | None, root: str | None) -> Path:
         raise NothingSelectedError(error.message, location=error.location, hint=hint) from None
 
 
-def read_report(folder: Path) -> Report:
+def read_report(folder: RunFolder) -> Report:
     """The closed report of a run, as it was written. Raises BadFileError when the run was not closed."""
     from gates import codec
     from gates.cli.main import started_as
     from gates.errors import BadFileError
     from gates.model import Report
 
-    path = folder / "readiness.json"
-    if not path.exists():
-        hint = f"`{started_as()} report {folder.name}` judges it"
-        raise BadFileError("this run has no report yet", location=str(path), hint=hint)
-    return codec.read(path, Report)
+    if not folder.readiness.exists():
+        hint = f"`{started_as()} report {folder.run}` judges it"
+        raise BadFileError("this run has no report yet", location=str(folder.readiness), hint=hint)
+    return codec.read(folder.readiness, Report)
 
 
 @click.command("open")
@@ -118,9 +118,9 @@ def open_command(run: str | None, root: str | None) -> None:
     from gates.report.render import render_all
 
     folder = chosen_run(run, root)
-    page = folder / "report.html"
+    page = folder.path / "report.html"
     if not page.exists():
-        render_all(read_report(folder), folder)
+        render_all(read_report(folder), folder.path)
     console.data(page.resolve().as_uri())
     if _has_display(os.environ, sys.platform):
         import webbrowser

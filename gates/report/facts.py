@@ -8,6 +8,7 @@ from gates import codec
 from gates.model import Disposition, GateReport, Outcome, Report, Unit
 from gates.quantity import show
 from gates.report import reading
+from gates.report.prose import clean
 
 _MACHINE = ("cpu", "cores")
 
@@ -74,7 +75,7 @@ def machine(report: Report) -> str:
 
 def fingerprint(report: Report) -> str:
     """Four hex digits that tell one machine and build from another."""
-    return codec.digest(dict(report.plan.fingerprint))[:4]
+    return codec.digest({clean(key): clean(value) for key, value in report.plan.fingerprint.items()})[:4]
 
 
 def what_to_do(report: Report, gate: GateReport) -> tuple[tuple[str, str], ...]:

@@ -157,7 +157,11 @@ def _evidence(gate: GateReport) -> Iterator[str]:
     if gate.result is None or not gate.result.evidence:
         return
     rows = (
-        (f"[{markdown_text(e.path)}](<{quote(f'{gate.gate.name}/{e.path}')}>)", show(e.size, Unit.BYTES), code(e.sha256))
+        (
+            f"[{markdown_text(e.path)}](<{quote(f'{gate.gate.name}/{e.path}', errors='replace')}>)",
+            show(e.size, Unit.BYTES),
+            code(e.sha256),
+        )
         for e in gate.result.evidence
     )
     yield from table(("evidence", "size", "sha256"), rows)

@@ -43,7 +43,9 @@ def markdown_text(value: object) -> str:
 
 def code(value: object) -> str:
     """*value* as a code span in one line of Markdown, also in the cell of a table."""
-    content = " ".join(clean(str(value)).split()).replace("|", "\\|")
+    content = " ".join(clean(str(value)).split())
+    if "|" in content:  # would end a cell, and a span has no escape that every reader understands
+        return markdown_text(content)
     longest = max((len(run) for run in re.findall("`+", content)), default=0)
     fence = "`" * (longest + 1)
     space = " " if content.startswith("`") or content.endswith("`") else ""

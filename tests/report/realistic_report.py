@@ -46,6 +46,7 @@ from gates.model import (
 from gates.pipeline.judge import judge
 from gates.quantity import show
 
+SUBJECT = "breaker: count slow calls in the window"
 CREATED = "2026-11-23T15:04:05.000Z"
 
 
@@ -147,13 +148,14 @@ def primitives_gate() -> tuple[PlannedGate, GateResult]:
         "primitives", "benchmarks", *(below(f"ratio/{row[0]}", 3.0, Unit.FACTOR, Rule.FACTOR) for row in ROWS),
         budget=45, line=14, summary="What a call through the recovery primitives costs.",
     )  # fmt: skip
+    limits = (Limit("limit 3x", 3.0), Limit("usual", 2.0, True))
     rows = (*(IntervalRow(*row) for row in ROWS), IntervalRow("calibration", 1.0, 0.98, 1.03, control=True))
     result = finished(
         "primitives", 18, 41.2, "7 benchmarks, 30 rounds each, as ratios to a calibration loop in the same process.",
         *(measured(f"ratio/{n}", v, Unit.FACTOR, 30, (low, high), "bootstrap") for n, v, low, high in ROWS),
-        exhibits=(Intervals("Times the calibration loop", Unit.FACTOR, rows, (Limit("limit 3x", 3.0), Limit("usual", 2.0, True))),),
+        exhibits=(Intervals("Times the calibration loop", Unit.FACTOR, rows, limits),),
         evidence=(evidence("benchmarks.json", 48_112),),
-        steps=("pytest benchmarks/recovery -k breaker_call_closed --benchmark-only", "suspect: 3f9c2ab breaker: count slow calls in the window"),
+        steps=("pytest benchmarks/recovery -k breaker_call_closed --benchmark-only", f"suspect: 3f9c2ab {SUBJECT}"),
     )  # fmt: skip
     return gate, result
 
@@ -164,24 +166,28 @@ def load_gate(name: str, offset: int, p99: float, limit: float, line: int) -> tu
         name, "load", below("latency.p99@steady", limit, text=show(limit, Unit.SECONDS), minimum=1000),
         below("errors.ratio", 0.01, Unit.RATIO, Rule.RATIO, text="1 %"),
         below("latency.max", limit * 4, rule=Rule.SINGLE, severity=Severity.ADVISORY), *valid(),
-        budget=25, line=line, needs=("unit",), summary="Jobs at a **constant** rate, timed from the moment they should have been sent.",
+        budget=25, line=line, needs=("unit",),
+        summary="Jobs at a **constant** rate, timed from the moment they should have been sent.",
     )  # fmt: skip
     curve = tuple((q, p99 * (0.18 + 0.82 * q**40)) for q in (0, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.999))
     exhibits: tuple[Exhibit, ...] = (
         Series(
             "Latency from the intended send time", Unit.SECONDS, (latencies(1, 16, p99 * 0.9), latencies(2, 16, p99 * 0.25)),
-            (Limit(f"p99 < {show(limit, Unit.SECONDS)} (steady)", limit),), (Window("warm-up", 0, 3), Window("steady", 3, 16)), True,
+            (Limit(f"p99 < {show(limit, Unit.SECONDS)} (steady)", limit),),
+            (Window("warm-up", 0, 3), Window("steady", 3, 16)), True,
         ),
-        Quantiles("Latency by quantile", Unit.SECONDS, (Line("all", curve),), (Limit(f"p99 < {show(limit, Unit.SECONDS)}", limit),)),
+        Quantiles("Latency by quantile", Unit.SECONDS, (Line("all", curve),), (Limit("p99 limit", limit),)),
         Table("Flows", ("flow", "sent", "errors", "p50", "p99"),
-              (("submit_job", "1,280", "0", show(p99 / 4, Unit.SECONDS), show(p99, Unit.SECONDS)), ("read_mana", "320", "0", "4 ms", "11 ms"))),
+              (("submit_job", "1,280", "0", show(p99 / 4, Unit.SECONDS), show(p99, Unit.SECONDS)),
+               ("read_mana", "320", "0", "4 ms", "11 ms"))),
     )  # fmt: skip
     result = finished(
         name, offset, 19.8, "100 jobs/s, open loop: 1,600 planned, 1,600 sent, lateness p99 0.4 ms.",
         measured("latency.p99@steady", p99, n=1300, spread=(p99 * 0.92, p99 * 1.11)),
         measured("errors.ratio", 0.0, Unit.RATIO, 1600, (0.0, 0.0023), "clopper-pearson"),
         measured("latency.max", limit * 4.4, n=1), *valid_measured(1600),
-        exhibits=exhibits, evidence=(evidence("latency.hdr", 18_220, "application/octet-stream"), evidence("operations.jsonl", 402_118)),
+        exhibits=exhibits,
+        evidence=(evidence("latency.hdr", 18_220, "application/octet-stream"), evidence("operations.jsonl", 402_118)),
     )  # fmt: skip
     return gate, result
 
@@ -198,7 +204,8 @@ def partition_gate() -> tuple[PlannedGate, GateResult]:
     shown = Series(
         "Latency while node-a is cut off", Unit.SECONDS,
         (latencies(3, 60, 0.038, (20, 32)), latencies(4, 60, 0.011, (20, 32), 3)), (Limit("p99 < 250 ms (steady)", 0.25),),
-        (Window("before", 0, 20), Window("cut node-a", 19.9, 32), Window("recovery", 32.1, 60), Window("node-a | node-b, node-c", 20.1, 32.1, True),
+        (Window("before", 0, 20), Window("cut node-a", 19.9, 32), Window("recovery", 32.1, 60),
+         Window("node-a | node-b, node-c", 20.1, 32.1, True),
          Window("recovered 2.1 s after heal", 34.1, 34.1)), True,
     )  # fmt: skip
     result = finished(
@@ -288,10 +295,10 @@ def plan(gates: tuple[PlannedGate, ...]) -> Plan:
         Claim("No acknowledged job is ever lost", ("crash:acknowledged.lost", "partition:acknowledged.lost")),
         Claim("The recovery primitives are cheap", ("primitives:ratio/breaker.call.closed",)),
     )
-    commit = Commit("3f9c2ab" + "0" * 33, "main", "breaker: count slow calls in the window", dirty=True)
+    commit = Commit("3f9c2ab" + "0" * 33, "main", SUBJECT, dirty=True)
     return Plan(
-        "20261123T150405Z-3f9c2ab-5c1e", CREATED, "0.1.0", "/srv/project", "workflows/readiness.yaml", "ab" * 32, "standard", 42,
-        commit, fingerprint, gates, claims, ("gates.burst.limit=60 s",), HISTORY, "./noxw gates", 1200.0,
+        "20261123T150405Z-3f9c2ab-5c1e", CREATED, "0.1.0", "/srv/project", "workflows/readiness.yaml", "ab" * 32,
+        "standard", 42, commit, fingerprint, gates, claims, ("gates.burst.limit=60 s",), HISTORY, "./noxw gates", 1200.0,
     )  # fmt: skip
 
 

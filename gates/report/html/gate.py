@@ -127,7 +127,7 @@ def _link(gate: GateReport, evidence: Evidence) -> str:
     path = PurePosixPath(gate.gate.name, evidence.path)
     shown = text(evidence.path)
     inside = ".." not in path.parts and not PurePosixPath(evidence.path).is_absolute()
-    return f'<a href="./{text(quote(str(path)))}">{shown}</a>' if inside else shown
+    return f'<a href="./{text(quote(str(path), errors="replace"))}">{shown}</a>' if inside else shown
 
 
 def _attempt(attempt: GateResult) -> str:
