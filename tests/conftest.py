@@ -24,6 +24,7 @@ def missing_programs(item: pytest.Item) -> list[tuple[str, str]]:
     return [(program, line) for program, line in marks if shutil.which(program, path=path) is None]
 
 
+@pytest.hookimpl(trylast=True)  # after -m and -k, so that what nobody asked for is not counted
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Deselect what can't run here, unless everything is required."""
     lacking = [item for item in items if missing_programs(item)]
