@@ -97,7 +97,7 @@ def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait
 
 
 def test_latency_counts_from_the_intended_start_and_service_from_the_sending(url: str) -> None:
-    """While the only connection is busy for 0.15 s, later arrivals wait: their latency shows it, their service time does not."""
+    """While the only connection is busy for 0.15 s, others wait: their latency shows it, their service time does not."""
     with odd_server() as slow:
         plan = load({"path": "/silent"}, connections=1, rate=20, seconds=0.2)
         outcome = run_load(plan, {"main": slow}, seed=1)
