@@ -55,13 +55,14 @@ def main() -> None:
 
 def engine(root: Path, repeat: int) -> None:
     """What one more gate costs beyond the process that it is: from runs of few and of many gates that do nothing."""
-    few, many = (timed(repeat, lambda count=count: run_chain(root, count)) for count in (FEW, MANY))
+    run_chain(root, FEW)
+    pairs = [(_timed(lambda: run_chain(root, FEW)), _timed(lambda: run_chain(root, MANY))) for _ in range(repeat)]
     folder = next((root / ".readiness").glob("*/gate-0"))
     start = timed(repeat, lambda: call([*GATES, "_gate", str(folder)], cwd=root))
-    slope = [(longer - shorter) / (MANY - FEW) for longer, shorter in zip(sorted(many), sorted(few), strict=True)]
+    slope = [(many - few) / (MANY - FEW) for few, many in pairs]
     show("the process of a gate that does nothing", 0.4, start)
     show("the engine, for each further gate, beyond its process", 0.05, [each - statistics.median(start) for each in slope])
-    show(f"a whole run of {FEW} gates that do nothing", 0, few)
+    show(f"a whole run of {FEW} gates that do nothing", 0, [few for few, _ in pairs])
 
 
 def run_chain(root: Path, count: int) -> None:
