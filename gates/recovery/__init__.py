@@ -10,9 +10,13 @@ def price(item: str) -> int: ...
 """
 
 from gates.recovery.backoff import Constant, Custom, Exponential
-from gates.recovery.breaker import CircuitBreaker, CircuitBreakerConfig, CircuitState, Snapshot
+from gates.recovery.breaker import CircuitBreaker
+from gates.recovery.budget import RetryBudget
+from gates.recovery.circuit import CircuitBreakerConfig, CircuitState, Snapshot
 from gates.recovery.classification import DefaultErrorClassifier, ErrorClassifier, Outcome
 from gates.recovery.configuration import ConfigurationError
+from gates.recovery.deadline import Deadline, TimeLimit, remaining
+from gates.recovery.entrance import ErrorRecoveryConfig, resilient_operation, retry_with_backoff, with_timeout
 from gates.recovery.errors import (
     BudgetExhausted,
     Cancelled,
@@ -26,7 +30,8 @@ from gates.recovery.errors import (
     ResultRejected,
     Timeout,
 )
-from gates.recovery.retry import ErrorRecoveryConfig, Retry, retry_with_backoff
+from gates.recovery.retry import Retry
+from gates.recovery.window import CountWindow, TimeWindow
 
 __all__ = [
     "BudgetExhausted",
@@ -37,7 +42,9 @@ __all__ = [
     "CircuitState",
     "ConfigurationError",
     "Constant",
+    "CountWindow",
     "Custom",
+    "Deadline",
     "DeadlineExceeded",
     "DefaultErrorClassifier",
     "ErrorClassifier",
@@ -51,7 +58,13 @@ __all__ = [
     "RecoveryError",
     "ResultRejected",
     "Retry",
+    "RetryBudget",
     "Snapshot",
+    "TimeLimit",
+    "TimeWindow",
     "Timeout",
+    "remaining",
+    "resilient_operation",
     "retry_with_backoff",
+    "with_timeout",
 ]

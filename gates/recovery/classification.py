@@ -19,7 +19,8 @@ class Outcome(str):
     |---|---|---|
     | SUCCESS | - | success |
     | RETRYABLE | yes | failure |
-    | OVERLOAD | yes, at a higher price of the budget | failure |
+    | OVERLOAD | yes | failure |
+    | EXHAUSTED | no: a policy further in has tried for long enough | failure |
     | PERMANENT | no | success: the dependency gave an answer |
     | IGNORED | no | nothing |
     | CANCELLED | no | nothing |
@@ -30,6 +31,7 @@ class Outcome(str):
     SUCCESS: Outcome
     RETRYABLE: Outcome
     OVERLOAD: Outcome
+    EXHAUSTED: Outcome
     PERMANENT: Outcome
     IGNORED: Outcome
     CANCELLED: Outcome
@@ -41,18 +43,25 @@ class Outcome(str):
 SUCCESS = Outcome.SUCCESS = Outcome("success")
 RETRYABLE = Outcome.RETRYABLE = Outcome("retryable")
 OVERLOAD = Outcome.OVERLOAD = Outcome("overload")
+EXHAUSTED = Outcome.EXHAUSTED = Outcome("exhausted")
 PERMANENT = Outcome.PERMANENT = Outcome("permanent")
 IGNORED = Outcome.IGNORED = Outcome("ignored")
 CANCELLED = Outcome.CANCELLED = Outcome("cancelled")
-OUTCOMES = (SUCCESS, RETRYABLE, OVERLOAD, PERMANENT, IGNORED, CANCELLED)
+OUTCOMES = (SUCCESS, RETRYABLE, OVERLOAD, EXHAUSTED, PERMANENT, IGNORED, CANCELLED)
+
+
+def is_failure(outcome: Outcome) -> bool:
+    """Whether *outcome* speaks against the dependency."""
+    return outcome is RETRYABLE or outcome is OVERLOAD or outcome is EXHAUSTED
 
 
 class ErrorClassifier:
     """Says what an error or a result means, by type, predicate or result.
 
-    An error that is no `Exception` (KeyboardInterrupt, SystemExit, a cancelled task) is CANCELLED, whatever is configured.
-    Otherwise the first that answers wins: *predicate*, the most specific type of *permanent*, *ignored*, *overload* and
-    *retryable*, the error's own `recovery_outcome`, and *otherwise*.
+    An error that is no `Exception` (KeyboardInterrupt, SystemExit, a cancelled task) is CANCELLED, and one that a policy
+    further in has given up on is EXHAUSTED, whatever is configured. Otherwise the first that answers wins: *predicate*, the
+    most specific type of *permanent*, *ignored*, *overload* and *retryable*, the error's own `recovery_outcome`, and
+    *otherwise*.
 
     Attributes:
         predicate: takes the error, gives an Outcome or None for "ask on".
@@ -92,13 +101,16 @@ class ErrorClassifier:
         """The outcome that *error* means."""
         if not isinstance(error, Exception):
             return CANCELLED
+        own: Outcome | None = getattr(error, "recovery_outcome", None)
+        if own is EXHAUSTED:
+            return EXHAUSTED
         if self.predicate is not None and (outcome := self.predicate(error)) is not None:
             return outcome
         if self._types:
             for kind in type(error).__mro__:
                 if kind in self._types:
                     return self._types[kind]
-        return getattr(error, "recovery_outcome", None) or self.otherwise
+        return own or self.otherwise
 
     def is_recoverable(self, error: BaseException) -> bool:
         """Whether another attempt may help."""

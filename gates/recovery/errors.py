@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gates.recovery.classification import IGNORED, OVERLOAD, PERMANENT, RETRYABLE, Outcome
+from gates.recovery.classification import EXHAUSTED, IGNORED, OVERLOAD, PERMANENT, RETRYABLE, Outcome
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -20,11 +20,9 @@ class RecoveryError(Exception, Generic[E]):
 
     Attributes:
         recovery_outcome: what the error means to a policy further out.
-        recovery_final: whether policies further out leave it alone instead of trying again.
     """
 
-    recovery_outcome: Outcome = RETRYABLE
-    recovery_final: bool = True
+    recovery_outcome: Outcome = EXHAUSTED
 
 
 class FailedAttempt(Generic[E]):
@@ -95,9 +93,12 @@ class Cancelled(_Ended[E]):  # noqa: N818 - a sibling of ExhaustedRetries
 
 
 class DeadlineExceeded(_Ended[E]):  # noqa: N818 - a sibling of ExhaustedRetries
-    """The total deadline leaves no time for a further attempt."""
+    """The total deadline leaves no time for a further attempt, or has interrupted one (then `last_error` is None)."""
 
     _says = "Deadline exceeded"
+
+    def __str__(self) -> str:
+        return super().__str__() if self.attempts else self._says
 
 
 class CircuitBreakerOpen(RecoveryError[E]):  # noqa: N818 - the original's name
@@ -125,9 +126,8 @@ class CircuitBreakerOpen(RecoveryError[E]):  # noqa: N818 - the original's name
 
     def __str__(self) -> str:
         after = f", after {self.last_failure}" if self.last_failure else ""
-        return (
-            f"Circuit breaker is open for {self.service or 'an unnamed service'}{after}; retry after {self.retry_after:.3g} s"
-        )
+        when = f"retry after {self.retry_after:.3g} s" if self.retry_after < float("inf") else "it stays so until it is reset"
+        return f"Circuit breaker is open for {self.service or 'an unnamed service'}{after}; {when}"
 
 
 class Timeout(RecoveryError[E]):  # noqa: N818 - the original's name
@@ -137,7 +137,7 @@ class Timeout(RecoveryError[E]):  # noqa: N818 - the original's name
         duration: the seconds that it had.
     """
 
-    recovery_final = False
+    recovery_outcome = RETRYABLE
 
     def __init__(self, duration: float) -> None:
         super().__init__(duration)
@@ -154,8 +154,6 @@ class ResultRejected(RecoveryError[E]):  # noqa: N818 - a sibling of the above
         value: the result itself.
         recovery_outcome: what the classifier said.
     """
-
-    recovery_final = False
 
     def __init__(self, value: object, outcome: Outcome = RETRYABLE) -> None:
         super().__init__(value, outcome)
@@ -175,7 +173,6 @@ class Overloaded(RecoveryError[E]):  # noqa: N818 - a sibling of the above
     """
 
     recovery_outcome = OVERLOAD
-    recovery_final = False
 
     def __init__(self, limit: str, retry_after: float = 0.0) -> None:
         super().__init__(limit, retry_after)

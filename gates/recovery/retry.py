@@ -1,4 +1,4 @@
-"""Try again, with a pause between: the original's entrance and the step `Retry`."""
+"""Try again, with a pause between."""
 
 from __future__ import annotations
 
@@ -6,234 +6,259 @@ import time
 from _random import Random
 
 from gates.recovery.backoff import Exponential, schedule
-from gates.recovery.classification import CANCELLED, OVERLOAD, RETRYABLE, DefaultErrorClassifier, ErrorClassifier, Outcome
-from gates.recovery.configuration import ConfigurationError, callable_, choice, instance, number, whole
-from gates.recovery.errors import ExhaustedRetries, FailedAttempt, Permanent, RecoveryError, ResultRejected
-from gates.recovery.weaving import GENERATOR, Step, weave
+from gates.recovery.budget import RetryBudget, shared
+from gates.recovery.classification import (
+    EXHAUSTED,
+    IGNORED,
+    OVERLOAD,
+    RETRYABLE,
+    DefaultErrorClassifier,
+    ErrorClassifier,
+    Outcome,
+)
+from gates.recovery.configuration import ConfigurationError, callable_, instance, number, whole
+from gates.recovery.deadline import Deadline, TimeLimit, bound
+from gates.recovery.errors import (
+    BudgetExhausted,
+    Cancelled,
+    DeadlineExceeded,
+    ExhaustedRetries,
+    FailedAttempt,
+    Permanent,
+    RecoveryError,
+    ResultRejected,
+)
+from gates.recovery.events import Event, Listeners
+from gates.recovery.weaving import GENERATOR, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
-    from typing import Any, TypeVar, overload
+    from typing import Any, TypeAlias
 
     from gates.recovery.backoff import Backoff
+    from gates.recovery.events import Listener
     from gates.recovery.weaving import Source
 
-    R = TypeVar("R")
-else:
-    from gates.recovery.generics import overload
+    # The attempts made, the delay before the last one, and then error and delay of each failed attempt in turn.
+    Story: TypeAlias = "list[Any]"
+    End: TypeAlias = (
+        "type[ExhaustedRetries[Any] | Permanent[Any] | BudgetExhausted[Any] | DeadlineExceeded[Any] | Cancelled[Any]]"
+    )
 
 HISTORY = 32
-"""How many attempts an error remembers at most."""
+"""How many attempts an error remembers at most, beside the last."""
 
+FOREVER = float("inf")
 
-class ErrorRecoveryConfig:
-    """The figures of a retry, as the original names them. The jitter is inside the cap, which the original's was not.
-
-    Attributes:
-        max_retries: attempts after the first.
-        initial_delay: seconds before the first retry.
-        max_delay: the most seconds before any retry.
-        backoff_multiplier: what every delay is multiplied by to get the next.
-        jitter_factor: how far a delay is lengthened at random with `proportional` jitter: 0.1 is up to 10 %.
-        jitter: the kind of jitter, as in `backoff.Exponential`.
-    """
-
-    __slots__ = ("backoff_multiplier", "initial_delay", "jitter", "jitter_factor", "max_delay", "max_retries")
-
-    def __init__(
-        self,
-        max_retries: int = 3,
-        initial_delay: float = 0.1,
-        max_delay: float = 30.0,
-        backoff_multiplier: float = 2.0,
-        jitter_factor: float = 0.1,
-        jitter: str = "proportional",
-    ) -> None:
-        name = type(self).__name__
-        self.max_retries = whole(f"{name}.max_retries", max_retries, 0)
-        self.initial_delay = number(f"{name}.initial_delay", initial_delay, 0.0)
-        self.max_delay = number(f"{name}.max_delay", max_delay, self.initial_delay)
-        self.backoff_multiplier = number(f"{name}.backoff_multiplier", backoff_multiplier, 1.0)
-        self.jitter_factor = number(f"{name}.jitter_factor", jitter_factor, 0.0, 1.0)
-        self.jitter = choice(f"{name}.jitter", jitter, ("full", "equal", "decorrelated", "proportional", "none"))
-
-    @classmethod
-    def production(cls) -> ErrorRecoveryConfig:
-        """Six attempts from 500 ms, by 1.5, up to 60 s, 20 % jitter."""
-        return cls(5, 0.5, 60.0, 1.5, 0.2)
-
-    @classmethod
-    def development(cls) -> ErrorRecoveryConfig:
-        """Four attempts from 100 ms, doubling, up to 10 s, 10 % jitter."""
-        return cls(3, 0.1, 10.0, 2.0, 0.1)
-
-    @classmethod
-    def testing(cls) -> ErrorRecoveryConfig:
-        """Three attempts from 10 ms, doubling, up to 100 ms, no jitter."""
-        return cls(2, 0.01, 0.1, 2.0, 0.0)
-
-    def backoff(self) -> Exponential:
-        """The schedule of these figures."""
-        return Exponential(self.initial_delay, self.max_delay, self.backoff_multiplier, self.jitter, factor=self.jitter_factor)
-
-    def __repr__(self) -> str:
-        return f"{type(self).__name__}({', '.join(f'{name}={getattr(self, name)!r}' for name in self.__slots__)})"
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, ErrorRecoveryConfig) and repr(self) == repr(other)
-
-    def __hash__(self) -> int:
-        return hash(repr(self))
+RAISE = -1.0
+"""The delay that means: the error itself comes out."""
 
 
 class Retry(Step):
     """Calls again after a failure that may pass.
 
-    Errors that are not retryable come out as they are. When the attempts end, ExhaustedRetries is raised from the last error;
-    with `reraise` the last error itself.
+    Errors that are not retryable come out as they are. When the attempts end, ExhaustedRetries is raised from the last error
+    (the budget is empty: BudgetExhausted; no time is left: DeadlineExceeded); with `reraise` the last error itself. An
+    error's `retry_after` in seconds lengthens the pause, up to `max_retry_after`. An open breaker further in is not retried,
+    unless `wait_for_breaker` lets it wait until the breaker admits a probe.
 
     Attributes:
-        attempts: how many calls at most, the first included.
+        attempts: how many calls at most, the first included; None for no limit (then give a deadline).
         backoff: the schedule of pauses.
         classifier: says what is retryable; everything by default.
+        budget: what retries are paid from; by default the one shared by a step further out, if any.
+        deadline: seconds for everything together.
+        attempt_timeout: seconds for each attempt of a coroutine function.
+        cancelled: asked before every further attempt; True ends with Cancelled.
         service: a name for messages and events.
     """
 
     __slots__ = (
-        "_permanent_is_wrapped",
+        "_deadline",
+        "_limit",
+        "_listeners",
+        "_wraps_permanent",
         "attempts",
         "backoff",
+        "budget",
+        "cancelled",
         "classifier",
         "draw",
+        "max_retry_after",
         "reraise",
         "service",
         "sleep",
         "sleep_async",
+        "wait_for_breaker",
     )
 
     def __init__(
         self,
-        attempts: int = 4,
+        attempts: int | None = 4,
         backoff: Backoff | None = None,
         *,
         classifier: ErrorClassifier | None = None,
+        budget: RetryBudget | None = None,
+        deadline: float | None = None,
+        attempt_timeout: float | None = None,
+        max_retry_after: float = 60.0,
+        wait_for_breaker: bool = False,
+        cancelled: Callable[[], bool] | None = None,
         service: str = "",
         reraise: bool = False,
+        wraps_permanent: bool = False,
+        clock: Callable[[], float] = time.monotonic,
         random: Callable[[], float] | None = None,
         sleep: Callable[[float], object] = time.sleep,
         sleep_async: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        self.attempts = whole("Retry.attempts", attempts, 1)
+        self.attempts = None if attempts is None else whole("Retry.attempts", attempts, 1)
         self.backoff: Backoff = Exponential() if backoff is None else schedule("Retry.backoff", backoff)
         self.classifier = _custom(classifier)
+        if budget is not None:
+            instance("Retry.budget", budget, RetryBudget, "a RetryBudget")
+        self.budget = budget
+        self._deadline = None if deadline is None else _named("Retry.deadline", deadline, Deadline, clock=clock)
+        self._limit = None if attempt_timeout is None else _named("Retry.attempt_timeout", attempt_timeout, TimeLimit)
+        self.max_retry_after = number("Retry.max_retry_after", max_retry_after, 0.0)
+        self.wait_for_breaker = wait_for_breaker
+        self.cancelled = cancelled
         self.service = service
         self.reraise = reraise
-        self.draw = random or Random().random
+        self._wraps_permanent = wraps_permanent
+        self.draw = Random().random if random is None else random
         self.sleep = sleep
-        self.sleep_async = sleep_async or _sleep
-        for field, value in (("random", self.draw), ("sleep", sleep), ("sleep_async", self.sleep_async)):
+        self.sleep_async = _sleep if sleep_async is None else sleep_async
+        self._listeners = Listeners()
+        optional = (("cancelled", cancelled),) if cancelled is not None else ()
+        for field, value in (("random", self.draw), ("sleep", sleep), ("sleep_async", self.sleep_async), *optional):
             callable_(f"Retry.{field}", value)
-        self._permanent_is_wrapped = False
+
+    def listen(self, listener: Listener) -> Callable[[], None]:
+        """Tell *listener* every `retry` and every `gave_up`; the answer ends that. Success without failure tells nothing."""
+        callable_("Retry.listen", listener)
+        self._listeners.add(listener)
+        return lambda: self._listeners.remove(listener)
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
-        """Write the loop. On success without a failure before, all that runs is one assignment and one comparison."""
+        """Write the loop, the limit of each attempt inside it and the deadline around it."""
         if source.colour == GENERATOR:
             raise ConfigurationError(
                 "Retry", source.name, "a function or coroutine function: what was yielded can't be taken back"
             )
-        story, delay, begin = source.local("story"), source.local("delay"), source.bind(self.begin, "begin")
+        limit = self._limit
+        attempt = inner if limit is None else lambda: limit.weave(source, inner)
+        if self._deadline is None:
+            self._weave_loop(source, attempt)
+        else:
+            self._deadline.weave(source, lambda: self._weave_loop(source, attempt))
+
+    def _weave_loop(self, source: Source, attempt: Callable[[], None]) -> None:
+        """Write the loop. On success without a failure before, all that runs is two assignments."""
+        story, delay = source.local("story"), source.local("delay")
         sleep = source.bind(self.sleep_async if source.waits else self.sleep, "sleep")
         source.line(f"{story} = None")
-        with source.block("while True:"):
+        with source.block("try:"), source.block("while True:"):
             with source.block("try:"):
-                inner()
-                self._weave_result(source)
+                attempt()
+                if self.classifier is not None and self.classifier.results is not None:
+                    source.line(f"{source.bind(reject(self.classifier.results), 'reject')}(_r_result)")
             with source.block("except Exception as _r_error:"):
                 with source.block(f"if {story} is None:"):
-                    source.line(f"{story} = {begin}()")
-                source.line(f"{delay} = {story}.failed(_r_error)")
+                    source.line(f"{story} = [0, 0.0]")
+                source.line(f"{delay} = {source.bind(self.teller(), 'failed')}({story}, _r_error)")
+                with source.block(f"if {delay} < 0.0:"):
+                    source.line("raise")
             with source.block("else:"):
-                # The story holds errors whose tracebacks hold this frame: forgetting it leaves no cycle for the collector.
-                source.line(f"{story} = None", "break")
+                source.line("break")
             with source.block(f"if {delay}:"):
                 source.line(f"{source.waits}{sleep}({delay})")
+        with source.block("finally:"):
+            # The story holds errors whose tracebacks hold this frame: forgetting it leaves no cycle for the collector.
+            source.line(f"{story} = None")
+        if self.budget is not None:
+            self.budget.weave_deposit(source)
 
-    def _weave_result(self, source: Source) -> None:
-        if self.classifier is not None and self.classifier.results is not None:
-            source.line(f"{source.bind(reject(self.classifier.results), 'reject')}(_r_result)")
+    def teller(self) -> Callable[[Story, Exception], float]:
+        """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
+        attempts, draw, delay_of = self.attempts or FOREVER, self.draw, self.backoff.delay
+        classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
+        listeners, own_budget, cancelled, most = self._listeners, self.budget, self.cancelled, self.max_retry_after
+        outer_budget, outer_bound = shared.get, bound.get
 
-    def begin(self) -> Story:
-        """The story of one call whose first attempt has failed."""
-        return Story(self)
+        def failed(story: Story, error: Exception) -> float:
+            made = story[0] = story[0] + 1
+            outcome = getattr(error, "recovery_outcome", RETRYABLE) if classify is None else classify(error)
+            if outcome is not RETRYABLE and outcome is not OVERLOAD:
+                return self._permanent(story, error)
+            if made >= attempts:
+                return self._end(ExhaustedRetries, story, error)
+            delay = delay_of(made, story[1], draw)
+            asked = getattr(error, "retry_after", None)
+            if asked is not None:
+                delay = _at_least(delay, asked, most)
+            limit = outer_bound()
+            if limit is not None and delay >= limit.remaining():
+                return self._end(DeadlineExceeded, story, error)
+            if cancelled is not None and cancelled():
+                return self._end(Cancelled, story, error)
+            budget = own_budget or outer_budget()
+            if budget is not None and not budget.withdraw():
+                return self._end(BudgetExhausted, story, error)
+            story[1] = delay
+            story.append(error)
+            story.append(delay)
+            if made > HISTORY:
+                del story[2:4]
+            if listeners:
+                listeners.tell(Event("retry", self.service, 0.0, {"attempt": made, "delay": delay, "outcome": outcome}))
+            return delay
 
-    def wrapping_permanent(self) -> Retry:
-        """The same retry, with Permanent around errors that are not retryable, as the original's entrance has it."""
-        self._permanent_is_wrapped = True
-        return self
+        return failed
+
+    def _classify(self, error: Exception) -> Outcome:
+        outcome: Outcome = getattr(error, "recovery_outcome", RETRYABLE)
+        if self.classifier is not None:
+            outcome = self.classifier.classify(error)
+        if outcome is IGNORED and self.wait_for_breaker and hasattr(error, "retry_after"):
+            return RETRYABLE
+        return outcome
+
+    def _permanent(self, story: Story, error: Exception) -> float:
+        if self._wraps_permanent and not isinstance(error, RecoveryError):
+            return self._end(Permanent, story, error)
+        self._gave_up(story, type(error).__name__)
+        story.clear()
+        return RAISE
+
+    def _end(self, kind: End, story: Story, error: Exception) -> float:
+        """Raise what the call ends with; RAISE when that is *error* itself, so that no frame of ours keeps it alive."""
+        self._gave_up(story, kind.__name__)
+        made, pairs = story[0], story[2:]
+        story.clear()
+        if self.reraise:
+            _mark(error)
+            return RAISE
+        history = [FailedAttempt(pairs[index], pairs[index + 1]) for index in range(0, len(pairs), 2)]
+        raise kind(made, error, (*history, FailedAttempt(error, 0.0)), self.service) from error
+
+    def _gave_up(self, story: Story, why: str) -> None:
+        if self._listeners:
+            self._listeners.tell(Event("gave_up", self.service, 0.0, {"attempts": story[0], "why": why}))
 
 
-class Story:
-    """The failed attempts of one call."""
-
-    __slots__ = ("attempts", "delay", "failures", "retry")
-
-    def __init__(self, retry: Retry) -> None:
-        self.retry = retry
-        self.attempts = 0
-        self.delay = 0.0
-        self.failures: list[FailedAttempt[Exception]] = []
-
-    def failed(self, error: Exception) -> float:
-        """Note *error*; the seconds to wait before the next attempt. Raises what the call ends with when there is none."""
-        retry = self.retry
-        self.attempts += 1
-        outcome = _meaning(retry.classifier, error)
-        if outcome is not RETRYABLE and outcome is not OVERLOAD:
-            self._end_permanent(error)
-        if self.attempts >= retry.attempts:
-            self._end(ExhaustedRetries, error)
-        self.delay = delay = retry.backoff.delay(self.attempts, self.delay, retry.draw)
-        self.failures.append(FailedAttempt(error, delay))
-        if len(self.failures) > HISTORY:
-            del self.failures[0]
-        return delay
-
-    def _end_permanent(self, error: Exception) -> None:
-        if self.retry._permanent_is_wrapped and not isinstance(error, RecoveryError):
-            self._end(Permanent, error)
-        self.failures = []
-        try:
-            raise error
-        finally:
-            del error
-
-    def _end(self, kind: type[ExhaustedRetries[Exception]] | type[Permanent[Exception]], error: Exception) -> None:
-        history = (*self.failures, FailedAttempt(error, 0.0))
-        self.failures = []
-        try:
-            if self.retry.reraise:
-                _mark(error)
-                raise error
-            raise kind(self.attempts, error, history, self.retry.service) from error
-        finally:
-            # Without these the error, its traceback and this frame would keep each other alive.
-            del error, history
-
-
-def _meaning(classifier: ErrorClassifier | None, error: Exception) -> Outcome:
-    """What *error* means to a retry: what layers further in have given up on is left alone."""
-    if getattr(error, "recovery_final", False):
-        return CANCELLED
-    if classifier is not None:
-        return classifier.classify(error)
-    return getattr(error, "recovery_outcome", RETRYABLE)
+def _at_least(delay: float, asked: object, most: float) -> float:
+    """*delay*, or the seconds that were *asked* for up to *most*; what is no number of at least 0 was not asked."""
+    if isinstance(asked, (int, float)) and 0.0 <= asked < FOREVER:
+        return max(delay, min(float(asked), most))
+    return delay
 
 
 def _mark(error: Exception) -> None:
-    """Tell layers further out that *error* was retried already. Errors without a `__dict__` can't be told."""
+    """Tell policies further out that *error* was retried already. Errors without a `__dict__` can't be told."""
     try:
-        error.recovery_final = True  # type: ignore[attr-defined]  # a mark on somebody else's error
+        error.recovery_outcome = EXHAUSTED  # type: ignore[attr-defined]  # a mark on somebody else's error
     except AttributeError:
         return
 
@@ -257,49 +282,13 @@ def _custom(classifier: ErrorClassifier | None) -> ErrorClassifier | None:
     return classifier
 
 
+def _named(field: str, seconds: float, step: Any, **arguments: Any) -> Any:
+    """*step* of *seconds*, whose error names *field*."""
+    number(field, seconds, 0.0, above=True)
+    return step(seconds, **arguments)
+
+
 async def _sleep(seconds: float) -> None:
     import asyncio
 
     await asyncio.sleep(seconds)
-
-
-@overload
-def retry_with_backoff(
-    operation: Callable[[], Awaitable[R]],
-    config: ErrorRecoveryConfig | None = None,
-    classifier: ErrorClassifier | None = None,
-    service_name: str = "",
-    **arguments: Any,
-) -> Awaitable[R]: ...
-
-
-@overload
-def retry_with_backoff(  # noqa: F811 - an overload, by way of generics.overload
-    operation: Callable[[], R],
-    config: ErrorRecoveryConfig | None = None,
-    classifier: ErrorClassifier | None = None,
-    service_name: str = "",
-    **arguments: Any,
-) -> R: ...
-
-
-def retry_with_backoff(  # noqa: F811 - what the overloads above stand for
-    operation: Callable[[], Any],
-    config: ErrorRecoveryConfig | None = None,
-    classifier: ErrorClassifier | None = None,
-    service_name: str = "",
-    **arguments: Any,
-) -> Any:
-    """Call *operation* until it succeeds, fails permanently or has used up its attempts; the original's entrance.
-
-    A coroutine function gives an awaitable. *arguments* are those of Retry: `random`, `sleep`, `sleep_async`.
-
-    Raises ExhaustedRetries after the last attempt and Permanent for an error that is not retryable, both with the operation's
-    error as `last_error` and `__cause__`. A cancelled task's CancelledError, KeyboardInterrupt and SystemExit pass through.
-    """
-    figures = config or ErrorRecoveryConfig()
-    instance("retry_with_backoff.config", figures, ErrorRecoveryConfig, "an ErrorRecoveryConfig")
-    retry = Retry(
-        figures.max_retries + 1, figures.backoff(), classifier=classifier, service=service_name, **arguments
-    ).wrapping_permanent()
-    return weave((retry,), operation)()

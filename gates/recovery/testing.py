@@ -1,12 +1,22 @@
-"""A clock that stands still until it is told to move, for tests of everything that waits."""
+"""Time that stands still until it is told to move, for tests of everything that waits.
+
+`VirtualClock` is a clock and a sleep; `run` runs a coroutine on an event loop of virtual time, in which an hour's sleep takes
+no time and everything happens in the same order every time.
+"""
 
 from __future__ import annotations
 
 from _random import Random
 
+from gates.recovery.reference import RELEASES, ReferenceBreaker, ReferencePermit
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from asyncio import AbstractEventLoop
+    from collections.abc import Callable, Coroutine
+    from typing import Any, TypeVar
+
+    R = TypeVar("R")
 
 
 class VirtualClock:
@@ -46,3 +56,38 @@ class VirtualClock:
 def seeded(seed: int) -> Callable[[], float]:
     """Uniform numbers in [0, 1) that are the same for the same *seed*."""
     return Random(seed).random
+
+
+def run(main: Callable[[], Coroutine[Any, Any, R]], clock: VirtualClock | None = None) -> R:
+    """Run *main* to its end on a loop whose time is *clock*.
+
+    When every task waits, the clock jumps to the next timer. Raises RuntimeError when there is none: then nothing would ever
+    happen.
+    """
+    import asyncio
+
+    with asyncio.Runner(loop_factory=lambda: _virtual_loop(clock or VirtualClock())) as runner:
+        return runner.run(main())
+
+
+def _virtual_loop(clock: VirtualClock) -> AbstractEventLoop:
+    import asyncio
+    import selectors
+
+    class Selector(selectors.DefaultSelector):
+        def select(self, timeout: float | None = None) -> Any:
+            ready = super().select(0)
+            if not ready and timeout is None:
+                raise RuntimeError("every task waits, and no timer is set: this would wait for ever")
+            if not ready and timeout:
+                clock.now += timeout
+            return ready
+
+    class Loop(asyncio.SelectorEventLoop):
+        def time(self) -> float:
+            return clock.now
+
+    return Loop(Selector())
+
+
+__all__ = ["RELEASES", "ReferenceBreaker", "ReferencePermit", "VirtualClock", "run", "seeded"]

@@ -173,10 +173,11 @@ def _signature(function: object) -> tuple[str, str]:
     bound = 1 if hasattr(function, "__self__") and hasattr(function, "__func__") else 0
     code = getattr(function, "__code__", None)
     if code is None or code.co_argcount < bound:
-        return f"*{_PREFIX}args, **{_PREFIX}kwargs", f"*{_PREFIX}args, **{_PREFIX}kwargs"
+        return "*args, **kwargs", "*args, **kwargs"
     # A bound method has the code of its function, whose first parameter is taken.
     count, positional_only = code.co_argcount - bound, max(0, code.co_posonlyargcount - bound)
-    names = list(code.co_varnames[bound:])
+    stars = bool(code.co_flags & _VARARGS) + bool(code.co_flags & _VARKEYWORDS)
+    names = list(code.co_varnames[bound : code.co_argcount + code.co_kwonlyargcount + stars])
     if any(name.startswith(_PREFIX) for name in names):
         raise ConfigurationError(
             "the decorated function's parameters", tuple(names), f"names that don't start with {_PREFIX!r}"

@@ -219,6 +219,93 @@ def test_business_errors_do_not_trip_it(clock):
     assert breaker.state is CLOSED
 
 
+def test_a_business_error_of_a_probe_is_an_answer(clock):
+    """Half-open, callers with bad input show that the dependency is there; they do not starve the probes."""
+    breaker = tripped(clock, classifier=ErrorClassifier(permanent=ValueError))
+    clock.advance(10)
+    fail(breaker, ValueError("bad input"))
+    assert breaker.state is CLOSED
+
+
+def test_an_isolated_breaker_admits_nobody_until_it_is_reset(clock):
+    """By hand beats time; reset closes it with nothing remembered."""
+    breaker = make(clock)
+    fail(breaker)
+    breaker.isolate()
+    clock.advance(1e9)
+    with pytest.raises(CircuitBreakerOpen, match="isolated by hand; it stays so until it is reset"):
+        breaker(pytest.fail)()
+    assert breaker.try_acquire() is None
+    assert breaker.state is CircuitState.ISOLATED
+    breaker.reset()
+    assert (breaker.state, breaker.snapshot().failures) == (CLOSED, 0)
+    assert breaker.call(lambda: 1) == 1
+
+
+def test_a_disabled_breaker_admits_everybody_and_goes_on_measuring(clock):
+    """However many fail, it neither rejects nor opens; the count is there to see."""
+    breaker = make(clock)
+    breaker.disable()
+    for _ in range(10):
+        fail(breaker)
+    assert (breaker.state, breaker.snapshot().failures) == (CircuitState.DISABLED, 10)
+
+
+def test_a_metrics_only_breaker_tells_when_it_would_have_opened(clock):
+    """It admits everybody, and listeners hear `would_open`."""
+    breaker = make(clock)
+    breaker.metrics_only()
+    events = []
+    breaker.listen(events.append)
+    for _ in range(3):
+        fail(breaker)
+    assert breaker.state is CircuitState.METRICS_ONLY
+    assert [event.kind for event in events] == ["outcome", "outcome", "outcome", "would_open"]
+
+
+def test_probes_ramp_up(clock):
+    """1, 2, 4 and then the limit of 5 at the same time, as probes come back well."""
+    breaker = tripped(clock, half_open_permits=5, successes=99, ramp=True)
+    clock.advance(10)
+    admitted = []
+    for _ in range(4):
+        permits = []
+        while permit := breaker.try_acquire():
+            permits.append(permit)
+        admitted.append(len(permits))
+        permits[0].succeeded()
+        for permit in permits[1:]:
+            permit.ignored()
+    assert admitted == [1, 2, 4, 5]
+
+
+def test_flapping_makes_two_transitions_a_cycle_and_the_time_open_never_shrinks(clock):
+    """A hundred cycles of a dependency that answers once and fails again: the breaker backs off to its maximum."""
+    breaker = tripped(clock, successes=2, failures=1, break_multiplier=2, max_recovery_timeout=80)
+    transitions, durations = [], []
+    breaker.listen(lambda event: transitions.append(event) if event.kind == "transition" else None)
+    for _ in range(100):
+        durations.append(breaker.snapshot().retry_after)
+        clock.advance(durations[-1])
+        breaker.call(lambda: 1)
+        fail(breaker)
+    assert durations == sorted(durations)
+    assert durations[-1] == 80
+    assert len(transitions) == 200
+
+
+def test_jitter_shortens_the_time_open_and_never_lengthens_it(clock):
+    """With 20 % the breaks of a fleet lie between 8 and 10 s, and not all in one place."""
+    seen = set()
+    for seed in range(50):
+        config = CircuitBreakerConfig(1, 10.0, break_jitter=0.2)
+        breaker = CircuitBreaker("fleet", config, clock=clock, random=seeded(seed))
+        fail(breaker)
+        seen.add(breaker.snapshot().retry_after)
+    assert 8 <= min(seen) < max(seen) <= 10
+    assert len(seen) > 40
+
+
 def test_an_ignored_error_gives_the_permit_back_and_records_nothing(clock):
     """Half-open, an ignored error neither closes nor opens, and the next probe is admitted at once."""
     breaker = tripped(clock, classifier=ErrorClassifier(ignored=KeyError))

@@ -33,7 +33,7 @@ def test_errors_of_recovery_say_themselves_what_they_mean():
     """A rejection says nothing about the dependency; exhausted retries do."""
     classifier = DefaultErrorClassifier()
     assert classifier.classify(CircuitBreakerOpen("x", 1.0)) is Outcome.IGNORED
-    assert classifier.classify(ExhaustedRetries(2, ValueError())) is Outcome.RETRYABLE
+    assert classifier.classify(ExhaustedRetries(2, ValueError())) is Outcome.EXHAUSTED
 
 
 def test_what_nobody_speaks_for_is_otherwise():

@@ -8,6 +8,8 @@ import inspect
 import pytest
 
 from gates.recovery import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
     ConfigurationError,
     Constant,
     ErrorClassifier,
@@ -230,3 +232,12 @@ def test_an_error_carries_at_most_the_last_32_attempts(clock):
         Retry(1000, Constant(0), sleep=clock.sleep, random=seeded(1))(Failing(9999))()
     assert caught.value.attempts == 1000
     assert len(caught.value.history) == 33
+
+
+def test_decorators_may_be_stacked(clock):
+    """A guarded function can be guarded again: each attempt is then one call of the breaker."""
+    breaker = CircuitBreaker("prices", CircuitBreakerConfig(3))
+    guarded = Retry(3, Constant(0), sleep=clock.sleep)(breaker(Failing(9)))
+    with pytest.raises(ExhaustedRetries):
+        guarded()
+    assert breaker.snapshot().trips == 1
