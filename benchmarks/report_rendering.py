@@ -49,7 +49,8 @@ def report_of(criteria: int) -> Report:
     gates = tuple(_gate(number, criteria // GATES) for number in range(GATES))
     plan = Plan(
         "20261123T150405Z-3f9c2ab-5c1e", "2026-11-23T15:04:05.000Z", "0.1.0", "/srv/project", "workflows/readiness.yaml",
-        "ab" * 32, "standard", 1, Commit("3f9c2ab" + "0" * 33, "main"), {"cpu": "some", "cores": "2"}, tuple(gate.gate for gate in gates),
+        "ab" * 32, "standard", 1, Commit("3f9c2ab" + "0" * 33, "main"),
+        {"cpu": "some", "cores": "2"}, tuple(gate.gate for gate in gates),
     )  # fmt: skip
     return Report(plan, Verdict.NOT_READY, "gate-0: metric/0 is 312 ms; it must be below 250 ms.", gates, seconds=100.0)
 

@@ -28,7 +28,7 @@ _PLAIN = frozenset({str, int, float, bool, type(None)})  # most values of a repo
 
 def to_json(value: Any) -> Any:
     """Plain JSON values of a dataclass of the model; a member of a union carries its name as `type`."""
-    kind = type(value)
+    kind: Any = type(value)
     if kind in _PLAIN:
         return value
     shape = _shape(kind)
@@ -48,9 +48,10 @@ def to_json(value: Any) -> Any:
 @cache
 def _shape(cls: Any) -> tuple[str, tuple[str, ...]] | None:
     """The tag (empty when it has none) and the field names of a dataclass; None for any other class."""
+    name = cls.__name__
     if not is_dataclass(cls):
         return None
-    return cls.__name__.lower() if cls.__name__ in _tagged() else "", tuple(f.name for f in fields(cls))
+    return name.lower() if name in _tagged() else "", tuple(f.name for f in fields(cls))
 
 
 def dumps(value: Any) -> str:

@@ -59,8 +59,8 @@ def _content(report: Report, gate: GateReport) -> Iterator[str]:
     if reading.needs_attention(gate):
         yield _steps(report, gate)
     if result:
-        yield _evidence(gate, result.evidence)
-    yield from (_attempt(attempt) for attempt in gate.earlier_attempts)
+        yield _evidence(gate.gate.name, result.evidence)
+    yield from (_attempt(gate.gate.name, attempt) for attempt in gate.earlier_attempts)
 
 
 def _criteria(gate: GateReport) -> str:
@@ -111,29 +111,30 @@ def _steps(report: Report, gate: GateReport) -> str:
     return f'<dl class="steps" aria-label="What to do about {text(gate.gate.name)}">{lines}</dl>'
 
 
-def _evidence(gate: GateReport, evidence: Sequence[Evidence]) -> str:
+def _evidence(folder: str, evidence: Sequence[Evidence]) -> str:
     if not evidence:
         return ""
     rows = "".join(
-        f'<tr><td>{_link(gate, one)}</td><td class="number">{show(one.size, Unit.BYTES)}</td>'
+        f'<tr><td>{_link(folder, one)}</td><td class="number">{show(one.size, Unit.BYTES)}</td>'
         f'<td class="digest">{text(one.sha256)}</td></tr>'
         for one in evidence
     )
     table = f"<table>{head(('file', 'size', 'sha256'), frozenset({'size'}))}<tbody>{rows}</tbody></table>"
-    return f"<h3>Evidence</h3>{scrolling(table, f'Evidence of {gate.gate.name}')}"
+    return f"<h3>Evidence</h3>{scrolling(table, f'Evidence of {folder}')}"
 
 
-def _link(gate: GateReport, evidence: Evidence) -> str:
-    path = PurePosixPath(gate.gate.name, evidence.path)
+def _link(folder: str, evidence: Evidence) -> str:
+    path = PurePosixPath(folder, evidence.path)
     shown = text(evidence.path)
     inside = ".." not in path.parts and not PurePosixPath(evidence.path).is_absolute()
     return f'<a href="./{text(quote(str(path), errors="replace"))}">{shown}</a>' if inside else shown
 
 
-def _attempt(attempt: GateResult) -> str:
+def _attempt(gate: str, attempt: GateResult) -> str:
     measured = ", ".join(f"{one.key} {show(one.value, one.unit)}" for one in attempt.measurements)
     reason = attempt.reason or "rejected because of the machine"
     return (
         f"<h3>Attempt {attempt.attempt}</h3><p>{text(reading.clock(attempt.started))}, "
         f'{show(round(attempt.seconds, 1), Unit.SECONDS)}: {text(reason)}</p><p class="quiet">{text(measured)}</p>'
+        f"{_evidence(f'{gate}/attempt-{attempt.attempt}', attempt.evidence)}"
     )

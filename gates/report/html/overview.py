@@ -65,9 +65,11 @@ def _against(gate: GateReport, found: reading.Reading | None) -> str:
     measurement, comparison, criterion = found.measurement, found.comparison, found.report.criterion
     value = f'<span class="{found.report.outcome.value}">{text(reading.value_of(measurement, criterion.rule))}</span>'
     interval = reading.interval_of(measurement, criterion.rule)
-    spread = f" ({interval})" if interval else ""
-    limit = f" {reading.limit_of(comparison, criterion.unit, criterion.rule)}" if comparison else ""
-    return f'{_bar(found)}{value} <span class="quiet">{text(spread + limit)}</span>'
+    limit = reading.limit_of(comparison, criterion.unit, criterion.rule) if comparison else ""
+    asides = [
+        f'<span class="quiet whole">{text(aside)}</span>' for aside in (f"({interval})" if interval else "", limit) if aside
+    ]
+    return " ".join([_bar(found) + value, *asides])
 
 
 def _bar(found: reading.Reading) -> str:

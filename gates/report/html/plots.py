@@ -163,7 +163,7 @@ def _brackets(windows: Sequence[Window], x: Scale, area: Area) -> list[str]:
             element("path", d=f"M{_at(start, y + 4)}V{svg.number(y)}H{svg.number(end)}V{svg.number(y + 4)}", class_="asked")
         )
         if end - start > 24:
-            parts.append(label(start + 4, y - 3, svg.shorten(window.text, end - start - 4), "window-text"))
+            parts.append(label(start + 4, y - 5, svg.shorten(window.text, end - start - 4), "window-text"))
     return parts
 
 
@@ -255,7 +255,7 @@ def _interval_scale(exhibit: Intervals, area: Area) -> Scale:
 
 def _interval_grid(x: Scale, unit: Unit, area: Area, width: float) -> list[str]:
     parts = []
-    for tick in svg.linear_ticks(x.low, x.high, 6 if width > 500 else 3):
+    for tick in svg.linear_ticks(x.low, x.high, 6 if width > 500 else 4):
         parts.append(element("line", x1=x(tick), x2=x(tick), y1=area.top, y2=area.bottom, class_="grid"))
         parts.append(label(x(tick), area.bottom + 18, quantity(tick, unit), "tick", "middle"))
     return parts
