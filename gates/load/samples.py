@@ -47,7 +47,7 @@ def _advice(plan: LoadPlan, start: float, end: float, share: float, lost: float)
     def advise(needed: int) -> str:
         if share <= 0 or end <= start:
             return f"{needed:,} samples are needed"
-        arrivals = (needed + lost + 1) / share
+        arrivals = (needed + lost + (share < 1)) / share
         rate, longer = math.ceil(arrivals / (end - start)), math.ceil(arrivals / plan.rate - (end - start))
         length = show(plan.seconds + longer, Unit.SECONDS)
         return f"a rate of {rate:,}/s would do, or arrivals for {length} at {plan.rate:g}/s"

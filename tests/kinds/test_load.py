@@ -1,0 +1,195 @@
+"""The kind `load`, from a spec to a result, against real servers."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from small_server import serving
+
+from gates import codec
+from gates.kinds.load import LoadKind
+from gates.load.metrics import catalogue
+from gates.model import Commit, Execution, GateResult, Level, LogTail, Outcome, PlannedGate, Request, Series
+from gates.pipeline.judge import judge_gate
+from gates.spec import SpecErrors, resolve
+from gates.target import running
+from gates.target.presets import CommandPreset, UrlPreset
+
+SCENARIO = """
+version: 1
+arrivals: {rate: 300/s, for: 2 s}
+warmup: 500 ms
+connections: 20
+timeout: 1 s
+mix: {look: 3, ask: 1}
+flows:
+  look: {steps: [{path: /look, check: {json: {ok: true}}}]}
+  ask: {steps: [{path: /ask, check: {json: {ok: {type: boolean}}}}]}
+"""
+PLUGINS = {
+    "gates.kinds": {"load": LoadKind()},
+    "gates.targets": {"command": CommandPreset(), "url": UrlPreset()},
+    "gates.flows": {},
+}
+
+
+def planned(root: Path, criteria: str, *, scenario: str = SCENARIO, target: Any = None, settings: str = "") -> PlannedGate:
+    """The one gate of a spec in *root*."""
+    (root / "scenario.yaml").write_text(scenario)
+    target = {"command": {"run": serving()}} if target is None else target
+    spec = f"""
+version: 1
+target: {json.dumps(target)}
+profiles: {{quick: {{}}}}
+gates:
+  g:
+    kind: load
+    scenario: scenario.yaml
+    {settings}
+    criteria: {criteria}
+"""
+    (root / "readiness.yaml").write_text(spec)
+    found = resolve(root / "readiness.yaml", root=root, profile="quick", plugins=lambda group: PLUGINS.get(group, {}))
+    return found.gates[0]
+
+
+def ran(root: Path, gate: PlannedGate, monkeypatch: pytest.MonkeyPatch) -> GateResult:
+    """The result of *gate*, as another process would read it."""
+    monkeypatch.setitem(running.__wrapped__.__kwdefaults__, "plugins", lambda group: PLUGINS[group])
+    folder = root / "g"
+    folder.mkdir()
+    request = codec.loads(codec.dumps(Request("r", str(root), str(folder), "quick", 7, gate, Commit(), {})), Request)
+    return codec.loads(codec.dumps(LoadKind().run(request)), GateResult)
+
+
+def test_a_gate_is_planned_with_samples_built_in_criteria_and_plain_settings(tmp_path: Path) -> None:
+    """The gate process needs no YAML: the plan has the flows, and the lateness limit follows from the latency limit."""
+    gate = planned(tmp_path, "{latency.p90@steady: {below: 100 ms}, errors.ratio: {below: 1 %}}")
+    criteria = {criterion.id: criterion for criterion in gate.criteria}
+    assert {"valid.unsent", "valid.lateness", "valid.steal", "valid.clock"} < set(criteria)
+    assert criteria["valid.lateness"].comparisons[0].limit == pytest.approx(0.01)
+    assert set(gate.settings["load"]["flows"]) == {"look", "ask"}
+    assert json.loads(json.dumps(gate.settings)) == gate.settings
+    assert gate.measures
+    assert gate.budget >= 2
+
+
+@pytest.mark.parametrize(
+    ("criteria", "problem"),
+    [
+        ("{latency.p99@steady: {below: 1 s}}", "needs 1,000 samples, .* gives it 450"),
+        ("{latency.p90@steady/asks: {below: 1 s}}", "no flow 'asks' in the scenario's mix"),
+        ("{errors.ratio: {below: 0.1 %}}", "needs 3,700 samples, .* gives it 600"),
+    ],
+)
+def test_criteria_that_the_plan_can_not_serve_are_refused_with_what_would_do(
+    tmp_path: Path, criteria: str, problem: str
+) -> None:
+    """At the criterion's line, before anything runs."""
+    with pytest.raises(SpecErrors, match=problem) as caught:
+        planned(tmp_path, criteria)
+    assert caught.value.problems[0].hint
+    assert caught.value.problems[0].line == 10
+
+
+def test_a_flow_for_an_endpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    """The target is known while planning."""
+    scenario = SCENARIO.replace("look: {steps", "look: {endpoint: node-z, steps")
+    with pytest.raises(SpecErrors, match="flow 'look' goes to endpoint 'node-z'"):
+        planned(tmp_path, "{errors.ratio: {below: 5 %}}", scenario=scenario)
+
+
+def test_faults_belong_to_another_kind(tmp_path: Path) -> None:
+    """A load gate would ignore them silently."""
+    with pytest.raises(SpecErrors, match="which a load gate ignores"):
+        planned(tmp_path, "{errors.ratio: {below: 5 %}}", scenario=SCENARIO + "invariants: [mana-conserved]\n")
+
+
+def test_rate_and_time_of_the_gate_come_before_the_scenario_s(tmp_path: Path) -> None:
+    """So that one scenario serves several gates, and a drill can shorten it."""
+    gate = planned(
+        tmp_path, "{errors.ratio: {below: 5 %}}", settings="{rate: 50/s, for: 4 s}".strip("{}").replace(", ", "\n    ")
+    )
+    assert (gate.settings["load"]["rate"], gate.settings["load"]["seconds"]) == (50, 4)
+
+
+def test_the_catalogue_names_every_metric_once() -> None:
+    """Two entries of one name would make a criterion ambiguous."""
+    names = [spec.name for spec in catalogue()]
+    assert len(names) == len(set(names))
+
+
+@pytest.mark.end_to_end
+def test_a_healthy_server_passes_with_every_number_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measured, sent as planned, judged ready; evidence and plots are there."""
+    gate = planned(tmp_path, "{latency.p90@steady/*: {below: 500 ms}, errors.ratio: {below: 1 %}, throughput: {above: 150/s}}")
+    result = ran(tmp_path, gate, monkeypatch)
+    assert result.execution is Execution.COMPLETED, result.reason
+    assert result.summary.startswith("600 planned, 600 sent, 0 with an error.")
+    assert judge_gate(gate, result).outcome is Outcome.PASS
+    assert {path.name for path in (tmp_path / "g" / "evidence").iterdir()} == {
+        "seconds.csv",
+        "quantiles.csv",
+        "arrivals.csv.gz",
+    }
+    assert any(isinstance(each, Series) for each in result.exhibits)
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(
+    ("proxy", "criterion", "kind"),
+    [
+        ("{errors: {share: 5 %}}", "{errors.ratio: {below: 2 %}}", "error"),
+        ("{wrong_body: {share: 5 %}}", "{errors.ratio: {below: 2 %}}", "wrong_body"),
+        ("{delay: {share: 20 %, by: 200 ms}}", "{latency.p90@steady: {below: 100 ms}}", "delay"),
+    ],
+)
+def test_a_seeded_defect_is_caught_and_seen_by_the_proxy_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, proxy: str, criterion: str, kind: str
+) -> None:
+    """The named criterion fails, and the proxy's own log says how often the defect was there."""
+    gate = planned(tmp_path, criterion, settings=f"proxy: {proxy}")
+    result = ran(tmp_path, gate, monkeypatch)
+    report = judge_gate(gate, result)
+    assert report.outcome is Outcome.FAIL, report
+    lines = [json.loads(line) for line in (tmp_path / "g" / "evidence" / "proxy-main.jsonl").read_text().splitlines()]
+    assert lines[-1]["kind"] == "total"
+    assert lines[-1]["done"][kind] == sum(line["kind"] == kind for line in lines) >= 29
+
+
+@pytest.mark.end_to_end
+def test_a_target_that_dies_in_the_middle_is_an_error_with_its_last_lines_and_the_data_stays(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was measured until then is there; the death is a finding and the log tail an exhibit."""
+    server = serving()
+    dying = server[2] + "\n"
+    dying = dying.replace("server.serve_forever()", "import threading, os\nprint('out of luck', flush=True)\n"
+                          "threading.Timer(1.0, os._exit, [3]).start()\nserver.serve_forever()")  # fmt: skip
+    target = {"command": {"run": [sys.executable, "-c", dying, "{port}", "{data}"]}}
+    gate = planned(tmp_path, "{errors.ratio: {below: 5 %}}", target=target)
+    result = ran(tmp_path, gate, monkeypatch)
+    assert result.execution is Execution.COMPLETED
+    assert [(each.level, each.message) for each in result.findings] == [
+        (Level.ERROR, "main ended with exit code 3 in the middle of the load")
+    ]
+    tail = next(each for each in result.exhibits if isinstance(each, LogTail))
+    assert tail.lines[-1] == "out of luck"
+    assert judge_gate(gate, result).outcome is Outcome.FAIL
+    assert {m.key: m.n for m in result.measurements}["errors.ratio"] == 600
+
+
+@pytest.mark.end_to_end
+def test_a_target_that_does_not_start_fails_to_run_with_the_reason(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No measurement, so nothing passes."""
+    target = {"command": {"run": [sys.executable, "-c", "raise SystemExit('no disk')", "{port}"]}}
+    gate = planned(tmp_path, "{errors.ratio: {below: 5 %}}", target=target)
+    result = ran(tmp_path, gate, monkeypatch)
+    assert result.execution is Execution.FAILED_TO_RUN
+    assert "no disk" in result.reason
+    assert result.measurements == ()
+    assert judge_gate(gate, result).outcome is Outcome.INCONCLUSIVE
