@@ -1,0 +1,110 @@
+"""`gates load` as a process: its streams, its exit codes, its answer to Ctrl-C."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from odd_server import odd_server
+
+SCENARIO = """
+version: 1
+arrivals: {rate: 100/s, for: 1 s}
+mix: {right: 1}
+flows: {right: {steps: [{path: /right, check: {json: {ok: true}}}]}}
+"""
+
+
+@pytest.fixture(scope="module")
+def url() -> Iterator[str]:
+    """The odd server's URL."""
+    with odd_server() as found:
+        yield found
+
+
+def command(folder: Path, *arguments: str) -> list[str]:
+    """The command line, with a scenario in *folder*."""
+    (folder / "scenario.yaml").write_text(SCENARIO)
+    return [sys.executable, "-m", "gates", "load", str(folder / "scenario.yaml"), *arguments]
+
+
+def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The finished command."""
+    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=30, check=False)
+
+
+@pytest.mark.end_to_end
+def test_a_person_gets_tables_and_a_program_gets_json(tmp_path: Path, url: str) -> None:
+    """stdout is data, stderr is talk; options take the place of the scenario's values; the seed decides the schedule."""
+    text = run(tmp_path, "--target", url, "--seed", "5")
+    assert text.returncode == 0, text.stderr
+    assert "latency.p99" in text.stdout
+    assert "100 arrivals at 100/s for 1 s, seed 5" in text.stderr
+    data = run(tmp_path, "--target", url, "--seed", "5", "--rate", "50", "--duration", "500 ms", "--connections", "2", "--json")
+    document = json.loads(data.stdout)
+    assert (document["planned"], document["seed"], document["failures"]) == (25, 5, {})
+    assert set(document["valid"].values()) == {"pass"}
+
+
+@pytest.mark.end_to_end
+def test_ctrl_c_keeps_what_was_measured_and_says_that_it_was_interrupted(tmp_path: Path, url: str) -> None:
+    """The table of what became due until then is printed; the exit code is 130."""
+    process = subprocess.Popen(
+        [*command(tmp_path, "--target", url, "--duration", "60 s", "--json")[:3], "-v", *command(tmp_path)[3:],
+         "--target", url, "--duration", "60 s", "--json"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "1 s" in line and "done" in line:
+            process.send_signal(signal.SIGINT)
+            break
+    output, _ = process.communicate(timeout=10)
+    assert process.returncode == 130
+    document = json.loads(output)
+    assert document["stopped"] is True
+    assert document["planned"] == 6000
+    counts = {each["metric"]: each["value"] for each in document["measurements"] if not each["phase"] and not each["selector"]}
+    assert 90 < counts["requests.count"] < 3000
+
+
+@pytest.mark.end_to_end
+def test_no_right_answer_at_all_is_inconclusive(tmp_path: Path) -> None:
+    """Nobody listens: the errors are shown, and the exit code says that nothing was measured."""
+    with odd_server() as gone:
+        pass
+    ended = run(tmp_path, "--target", gone)
+    assert ended.returncode == 3
+    assert "refused" in ended.stdout
+    assert "no right answer at all" in ended.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "problem"),
+    [
+        ((), 2, "--target"),
+        (("--target", "nonsense"), 2, "expected a URL such as"),
+        (("--target", "http://a", "--rate", "0"), 2, "--rate: expected more than 0"),
+        (("--target", "http://a", "--rate", "fast"), 2, "--rate: expected a number such as"),
+        (("--target", "http://a", "--duration", "-3 s"), 2, "--duration: expected more than 0"),
+        (("--target", "http://a", "--target", "http://b"), 2, "several targets need names"),
+    ],
+)
+def test_a_wrong_option_is_told_by_name(tmp_path: Path, arguments: tuple[str, ...], code: int, problem: str) -> None:
+    """Before anything is sent, without a traceback."""
+    from click.testing import CliRunner
+
+    from gates.cli.load import load_command
+    from gates.errors import GatesError
+
+    (tmp_path / "scenario.yaml").write_text(SCENARIO)
+    result = CliRunner().invoke(load_command, [str(tmp_path / "scenario.yaml"), *arguments])
+    error = result.exception
+    text = str(error) if isinstance(error, GatesError) else result.output
+    assert problem in text
+    assert (error.code if isinstance(error, GatesError) else result.exit_code) == code
