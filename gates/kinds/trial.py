@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import concurrent.futures
+import gzip
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
 
 HISTORY = "history.jsonl.gz"
 OBSERVATIONS = "observations.json"
-ANSWERS = "invariants.json"
+ANSWERS = "invariants.json.gz"
 # what a target raises that does not answer, or answers something else than its invariant expects
 UNANSWERED = (OSError, LookupError, TypeError, ValueError, AttributeError)
 
@@ -89,7 +90,7 @@ class _Trial:
             retries = self._retries(load.operations, clock)
             recorder.add(retries)
         after = self._settled(clock, "after the retries", problems)
-        codec.write(self.request.evidence / ANSWERS, {"before": before, "after_faults": middle, "after_retries": after})
+        _keep(self.request.evidence / ANSWERS, {"before": before, "after_faults": middle, "after_retries": after})
         history = (*load.operations, *retries)
         found = [
             self._checked(history[: len(history) - hidden], before, answers, problems)
@@ -178,6 +179,11 @@ def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]
     request.evidence.mkdir(parents=True, exist_ok=True)
     with running(request.gate.target, folder=Path(request.folder), seed=request.seed) as target:
         return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints)).run()
+
+
+def _keep(path: Path, value: Any) -> None:
+    """*value* as canonical JSON, packed: a state of many jobs is long and repeats itself."""
+    codec.replace(path, gzip.compress(codec.dumps(value).encode(), mtime=0))
 
 
 def _worst(found: Sequence[Mapping[str, InvariantOutcome]]) -> Mapping[str, InvariantOutcome]:

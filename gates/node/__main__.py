@@ -16,21 +16,24 @@ import uvicorn
 from gates.node.app import Node
 from gates.node.metrics import Metrics
 from gates.node.peers import Peers
-from gates.node.store import Store
+from gates.node.store import Store, StoreUnavailable
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Serve until SIGTERM or SIGINT. 0 after a clean end, 1 when the port or the data folder can't be had."""
     options = parse(arguments)
+    metrics = Metrics()
+    store = Store(options.data, f"did:icn:{options.name}", committed=metrics.committed)
     try:
         listener = _listen(options.port)
-    except OSError as error:
-        sys.stderr.write(f"{options.name}: can't listen on 127.0.0.1:{options.port}: {error.strerror}\n")
+        store.open(options.mana)
+    except (OSError, StoreUnavailable) as error:
+        sys.stderr.write(f"{options.name}: {error}\n")
         return 1
     signal.signal(signal.SIGTERM, _leave)
     with listener:
         sys.stderr.write(f"{options.name}: http://127.0.0.1:{listener.getsockname()[1]}\n")
-        server = uvicorn.Server(_configuration(options))
+        server = uvicorn.Server(_configuration(options, store, metrics))
         server.run([listener])
     return 0 if server.started else 1
 
@@ -46,11 +49,9 @@ def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
     return parser.parse_args(arguments)
 
 
-def _configuration(options: argparse.Namespace) -> uvicorn.Config:
-    metrics = Metrics()
-    store = Store(options.data, f"did:icn:{options.name}", committed=metrics.committed)
+def _configuration(options: argparse.Namespace, store: Store, metrics: Metrics) -> uvicorn.Config:
     peers = Peers(options.peers, changed=lambda name, up: metrics.peers.labels(name).set(up))
-    node = Node(options.name, store, peers, metrics, mana=options.mana)
+    node = Node(options.name, store, peers, metrics)
     quiet: dict[str, Any] = {"access_log": False, "log_level": "warning", "server_header": False, "date_header": False}
     return uvicorn.Config(
         node.application(),
@@ -69,9 +70,9 @@ def _listen(port: int) -> socket.socket:
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind(("127.0.0.1", port))
-    except BaseException:
+    except OSError as error:
         listener.close()
-        raise
+        raise OSError(f"can't listen on 127.0.0.1:{port}: {error.strerror}") from None
     return listener
 
 

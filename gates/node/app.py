@@ -21,7 +21,7 @@ from gates.node.jobs import Refusal, execute, parse_submission
 from gates.node.metrics import Metrics
 from gates.node.peers import Peers
 from gates.node.probe import Probe
-from gates.node.store import Store, StoreUnavailable
+from gates.node.store import FAILURES, Store, StoreUnavailable, Undecided
 
 VERSION = "0.1.0"
 LARGEST_BODY = 1024 * 1024
@@ -35,18 +35,18 @@ Handler = Callable[[Request], Awaitable[Response]]
 class Node:
     """One node's parts and its HTTP handlers."""
 
-    def __init__(self, name: str, store: Store, peers: Peers, metrics: Metrics, *, mana: int) -> None:
-        self.name, self.store, self.peers, self.metrics, self.mana = name, store, peers, metrics, mana
+    def __init__(self, name: str, store: Store, peers: Peers, metrics: Metrics) -> None:
+        self.name, self.store, self.peers, self.metrics = name, store, peers, metrics
         self.started = time.monotonic()
         self._to_do: asyncio.Queue[tuple[str, str]] = asyncio.Queue()
-        failures = (StoreUnavailable, sqlite3.Error)
+        failures = (*FAILURES, sqlite3.Error)
         self._writable = Probe(store.try_write, patience=PROBE_PATIENCE, failures=failures)
         self._readable = Probe(store.try_read, patience=PROBE_PATIENCE, failures=failures)
 
     @asynccontextmanager
     async def life(self, _app: Starlette) -> AsyncIterator[None]:
-        """Open the store, finish what a crash left undone, watch the peers; stop all of it in the other order."""
-        self.store.open(self.mana)
+        """Start the writer, finish what a crash left undone, watch the peers; stop all of it in the other order."""
+        self.store.start()
         for unfinished in self.store.unfinished():
             self._to_do.put_nowait(unfinished)
         tasks = [asyncio.create_task(self.peers.watch()), asyncio.create_task(self._work())]
@@ -67,7 +67,7 @@ class Node:
             results = [(job, execute(spec)) for job, spec in jobs]
             try:
                 await self.store.complete(results)
-            except StoreUnavailable:
+            except FAILURES:
                 for job in jobs:
                     self._to_do.put_nowait(job)
                 await asyncio.sleep(0.1)
@@ -83,7 +83,7 @@ class Node:
         except Refusal:
             self.metrics.submissions.labels("refused").inc()
             raise
-        except StoreUnavailable:
+        except FAILURES:
             self.metrics.submissions.labels("failed").inc()
             raise
         if not receipt.repeated:
@@ -205,6 +205,8 @@ async def _answered(handler: Handler, request: Request) -> Response:
         return _json({"error": str(refusal)}, refusal.code)
     except ClientDisconnect:
         return _json({"error": "the request was not sent to its end"}, 400)
+    except Undecided as error:
+        return _json({"error": str(error)}, 500)
     except (StoreUnavailable, sqlite3.Error) as error:
         return _json({"error": str(error)}, 503, {"Retry-After": "1"})
 

@@ -193,7 +193,8 @@ class NoAcknowledgedJobLost(_OverAccounts):
                 promised.setdefault(operation.endpoint, {})[operation.key, job] = None
         lost = {name: [pair for pair in pairs if pair not in stored.get(name, ())] for name, pairs in promised.items()}
         rows = [
-            (name, str(len(pairs)), str(len(pairs) - len(lost[name])), str(len(lost[name]))) for name, pairs in promised.items()
+            (name, f"{len(pairs):,}", f"{len(pairs) - len(lost[name]):,}", f"{len(lost[name]):,}")
+            for name, pairs in promised.items()
         ]
         table = Table("Acknowledged jobs, and what is stored of them", ("node", "acknowledged", "stored", "lost"), tuple(rows))
         keys = [key for pairs in lost.values() for key, _ in pairs]
@@ -214,11 +215,11 @@ class OneJobPerKey(_OverAccounts):
         sent = Counter(operation.key for operation in _submissions(history) if operation.status != "fail")
         duplicated = [key for key in sent if stored[key] > 1]
         rows = [
-            ("keys sent", str(len(sent))),
-            ("of which sent more than once", str(sum(times > 1 for times in sent.values()))),
-            ("of which with exactly one job", str(sum(stored[key] == 1 for key in sent))),
-            ("of which with no job", str(sum(stored[key] == 0 for key in sent))),
-            ("of which with more than one job", str(len(duplicated))),
+            ("keys sent", f"{len(sent):,}"),
+            ("of which sent more than once", f"{sum(times > 1 for times in sent.values()):,}"),
+            ("of which with exactly one job", f"{sum(stored[key] == 1 for key in sent):,}"),
+            ("of which with no job", f"{sum(stored[key] == 0 for key in sent):,}"),
+            ("of which with more than one job", f"{len(duplicated):,}"),
         ]
         table = Table("Idempotency keys, and the jobs stored under them", ("what", "count"), tuple(rows))
         findings = _named("more than one job under one key", duplicated)

@@ -14,7 +14,7 @@ import sqlite3
 import threading
 import time
 from collections.abc import Callable, Iterable
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
@@ -38,7 +38,14 @@ CREATE TABLE IF NOT EXISTS probes (only INTEGER PRIMARY KEY CHECK (only = 1), wr
 
 
 class StoreUnavailable(Exception):
-    """The database could not take or hold what was asked; nothing was written."""
+    """The database could not take what was asked; nothing was written."""
+
+
+class Undecided(Exception):
+    """The commit itself failed: what was asked may or may not be there after a restart. Asking again under the key tells."""
+
+
+FAILURES = (StoreUnavailable, Undecided)
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +79,7 @@ class _Waiter:
 class Store:
     """Accounts and jobs of one node.
 
-    The coroutines must be awaited in the event loop in which `open` was called. *committed* is told the number of changes and
+    The coroutines must be awaited in the event loop in which `start` was called. *committed* is told the number of changes and
     the seconds of every commit.
     """
 
@@ -83,14 +90,23 @@ class Store:
         self._queue: SimpleQueue[_Waiter | None] = SimpleQueue()
 
     def open(self, mana: int) -> None:
-        """Open or make the database; the first opening ever mints *mana*. Raises StoreUnavailable when another node has it."""
+        """Open or make the database; the first opening ever mints *mana*.
+
+        Raises StoreUnavailable when another node has the folder, or what is there is no database.
+        """
         self._folder.mkdir(parents=True, exist_ok=True)
         self._lock = _locked(self._folder / "lock")
+        try:
+            self._writer = _connect(self._folder / "node.db", busy=0.25)
+            self._writer.executescript(_SCHEMA)
+            self._writer.execute("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (self.owner, mana, mana))
+            self._reader = _connect(self._folder / "node.db", busy=0.05)
+        except sqlite3.Error as error:
+            raise StoreUnavailable(f"{self._folder / 'node.db'}: {error}") from error
+
+    def start(self) -> None:
+        """Begin to write. Call it in the event loop in which the coroutines will be awaited."""
         self._loop = asyncio.get_running_loop()
-        self._writer = _connect(self._folder / "node.db", busy=0.25)
-        self._writer.executescript(_SCHEMA)
-        self._writer.execute("INSERT OR IGNORE INTO accounts VALUES (?, ?, ?)", (self.owner, mana, mana))
-        self._reader = _connect(self._folder / "node.db", busy=0.05)
         self._thread = threading.Thread(target=self._write, name="writer", daemon=True)
         self._thread.start()
 
@@ -105,7 +121,7 @@ class Store:
     # --- changes ------------------------------------------------------------------------------------------------------
 
     async def submit(self, submission: Submission) -> Receipt:
-        """Charge and store a job, once a key. Raises Refusal (402, 409) and StoreUnavailable."""
+        """Charge and store a job, once a key. Raises Refusal (402, 409) and FAILURES."""
         receipt: Receipt = await self._durably(lambda connection: self._submit(connection, submission))
         return receipt
 
@@ -115,7 +131,7 @@ class Store:
         await self._durably(lambda c: c.executemany("UPDATE jobs SET status = ?, result = ? WHERE id = ?", rows).rowcount)
 
     async def try_write(self) -> None:
-        """A real write, synced like any other. Raises StoreUnavailable."""
+        """A real write, synced like any other. Raises FAILURES."""
         now = time.time_ns()
         await self._durably(
             lambda connection: connection.execute("INSERT OR REPLACE INTO probes VALUES (1, ?)", (now,)).rowcount
@@ -224,16 +240,31 @@ class Store:
 
     def _commit(self, batch: list[_Waiter]) -> None:
         """Apply the changes of *batch* in one transaction; either all of them are durable afterwards or none."""
+        error: BaseException | None = None
         try:
             self._writer.execute("BEGIN IMMEDIATE")
             for waiter in batch:
                 _apply(waiter, self._writer)
+        except Exception as failure:
+            error = StoreUnavailable(f"the database refused the write: {failure}")
+        else:
+            error = self._committed_or_not()
+        if error is not None:
+            self._roll_back()
+            for waiter in batch:
+                waiter.error = error
+
+    def _committed_or_not(self) -> Undecided | None:
+        try:
             self._writer.execute("COMMIT")
-        except Exception as error:
+        except sqlite3.Error as failure:
+            return Undecided(f"the commit failed, and the outcome is unknown: {failure}")
+        return None
+
+    def _roll_back(self) -> None:
+        with suppress(sqlite3.Error):  # a database that can't even do this refuses the next write as well
             if self._writer.in_transaction:
                 self._writer.execute("ROLLBACK")
-            for waiter in batch:
-                waiter.error = StoreUnavailable(f"the database refused the write: {error}")
 
 
 def _apply(waiter: _Waiter, connection: sqlite3.Connection) -> None:

@@ -105,15 +105,54 @@ def test_a_locked_database_makes_the_node_unready_and_it_recovers(start: Start) 
     assert len(node.jobs()) == 1
 
 
+LIMITED = """
+import resource, sys
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+from gates.node.__main__ import main
+sys.exit(main(sys.argv[1:]))
+"""
+
+
+def test_a_full_disk_never_leads_to_a_false_promise(start: Start) -> None:
+    """When files can't grow, a submission is answered with 500 (nobody knows) or 503 (not done) and /ready with 503."""
+    node = start(command=(sys.executable, "-c", LIMITED))
+    promised: list[str] = []
+    while (answer := node.submit(f"full-{len(promised)}"))[0] == 200:
+        promised.append(answer[1]["job_id"])
+    assert answer[0] in (500, 503)
+    assert len(promised) > 5
+    probes = 0  # a probe writes less than a job, so that some of them still find room
+    while node.ask("GET", "/ready")[0] == 200:
+        probes += 1
+        assert probes < 200
+    assert node.ask("GET", "/health")[0] == 200
+    node.process.kill()
+    node.process.wait()
+    again = start()
+    assert {job["job_id"] for job in again.jobs()} >= set(promised)
+    minted = again.ask("GET", "/info")[1]["minted_mana"]
+    assert minted - again.balance() == sum(job["cost_mana"] for job in again.jobs())
+
+
 def test_two_nodes_never_share_a_folder(start: Start, tmp_path: Path) -> None:
     """The second node ends with an error that names the folder, and the first goes on."""
     node = start()
     second = subprocess.run(
         [*NODE, "--name", "node-b", "--data", str(node.data)], capture_output=True, text=True, timeout=10, check=False
     )
-    assert second.returncode != 0
-    assert "belongs to another running node" in second.stderr
+    assert second.returncode == 1
+    assert second.stderr == f"node-b: {node.data} belongs to another running node\n"
     assert node.submit("k")[0] == 200
+
+
+def test_what_is_no_database_is_one_sentence(tmp_path: Path) -> None:
+    """A file of another kind is left as it is."""
+    (tmp_path / "node.db").write_text("letters " * 1000)
+    ended = subprocess.run(
+        [*NODE, "--name", "node-a", "--data", str(tmp_path)], capture_output=True, text=True, timeout=10, check=False
+    )
+    assert (ended.returncode, ended.stderr) == (1, f"node-a: {tmp_path / 'node.db'}: file is not a database\n")
+    assert (tmp_path / "node.db").read_text() == "letters " * 1000
 
 
 def test_a_taken_port_is_one_sentence(start: Start, tmp_path: Path) -> None:
