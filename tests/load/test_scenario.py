@@ -137,3 +137,13 @@ def test_a_changed_plan_keeps_its_warm_up_unless_there_is_no_room(tmp_path: Path
     assert changed(plan, seconds=60).warmup == 2
     assert changed(plan, seconds=1).warmup == pytest.approx(0.1)
     assert changed(plan, rate=7, connections=3).rate == 7
+
+
+def test_the_committed_schema_is_that_of_the_models() -> None:
+    """When this fails: `gates schema scenario > docs/schema/scenario.schema.json`."""
+    from click.testing import CliRunner
+
+    from gates.cli.schema import schema_command
+
+    committed = Path(__file__).parents[2] / "docs" / "schema" / "scenario.schema.json"
+    assert CliRunner().invoke(schema_command, ["scenario"]).output == committed.read_text()
