@@ -10,6 +10,7 @@ from gates.errors import UsageError
 from gates.model import Comparison, CriterionReport, GateReport, Interval, Measurement, Report, Unit
 from gates.quantity import show
 from gates.report import reading
+from gates.report.facts import run_again
 from gates.report.prose import clean
 
 Line = tuple[str, str]
@@ -63,7 +64,7 @@ def _lines(report: Report, gate: GateReport, criterion: CriterionReport, folder:
     yield "spec", gate.gate.line or report.plan.spec
     yield from _evidence(gate, folder)
     yield "last red", _last_red(report, gate, criterion)
-    yield "run again", f"{report.plan.command} run --profile {report.plan.profile} --only {gate.gate.name}"
+    yield "run again", run_again(report, gate)
 
 
 def _measured(report: Report, gate: GateReport, criterion: CriterionReport, measured: Measurement) -> Iterator[Line]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass
 
 from gates import codec
@@ -10,6 +11,7 @@ from gates.quantity import show
 from gates.report import reading
 from gates.report.prose import clean
 
+_SPEC = "workflows/readiness.yaml"  # what `gates run` takes when it is given no file
 _MACHINE = ("cpu", "cores")
 
 
@@ -84,5 +86,13 @@ def what_to_do(report: Report, gate: GateReport) -> tuple[tuple[str, str], ...]:
     lines = [("what to do" if index == 0 else "", step) for index, step in enumerate(gate.result.steps if gate.result else ())]
     worst = [c for c in reading.worst_criteria_first(gate.criteria) if c.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
     lines += [("explain it", f"{command} explain {name}:{worst[0].criterion.id} {report.plan.run}")] if worst else []
-    lines.append(("run again", f"{command} run --profile {report.plan.profile} --only {name}"))
+    lines.append(("run again", run_again(report, gate)))
     return tuple(lines)
+
+
+def run_again(report: Report, gate: GateReport) -> str:
+    """The command that executes *gate* alone, with the spec, profile and overrides of this run."""
+    plan = report.plan
+    words = [] if plan.spec == _SPEC else [plan.spec]
+    words += ["--profile", plan.profile, *(word for override in plan.overrides for word in ("--set", override))]
+    return f"{plan.command} run {shlex.join([*words, '--only', gate.gate.name])}"

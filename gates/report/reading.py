@@ -145,7 +145,7 @@ def quantity(value: float, unit: Unit, rule: Rule | None = None) -> str:
 def value_of(measurement: Measurement, rule: Rule) -> str:
     """The value, for a census with how many were looked at: `0 of 2,981`."""
     value = quantity(measurement.value, measurement.unit, rule)
-    if rule is Rule.CENSUS and measurement.unit is Unit.COUNT and measurement.n > measurement.value:
+    if rule is Rule.CENSUS and measurement.unit is Unit.COUNT and measurement.n > max(measurement.value, 1):
         return f"{value} of {measurement.n:,}"
     return value
 

@@ -23,7 +23,7 @@ def test_a_criterion_is_explained_from_value_to_next_step(report: Report) -> Non
         "n 30; to pass, at least 1", "limit below 3x", "margin 1.02x beyond the limit (34 % of it)", "phase the whole run",
         "spec workflows/readiness.yaml:14", "evidence .readiness/run/primitives/evidence/benchmarks.json 47 KiB sha256 ",
         "last value 3.52x in 20261122T210000Z-91d07e1-0a0b", "last red 2026-11-21 03:00 UTC",
-        "run again ./noxw gates run --profile standard --only primitives",
+        "run again ./noxw gates run --profile standard --set 'gates.burst.limit=60 s' --only primitives",
     ):  # fmt: skip
         assert part in text
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gates.model import Finding, Level, Report
+from gates.model import Finding, Level, LogTail, Report
 from gates.report import github, markdown
 
 
@@ -45,6 +45,18 @@ def test_a_long_summary_ends_with_a_row_and_says_where_the_rest_is(report: Repor
     assert kept.splitlines()[-1:] == [] or kept.splitlines()[-1].startswith("|")
     assert kept.count("```") % 2 == 0
     assert markdown.render(report).startswith(kept)
+
+
+def test_a_summary_is_never_cut_inside_a_log(report: Report) -> None:
+    """A log's line may look like a row of a table; a fence that stays open would swallow what follows."""
+    gate = next(gate for gate in report.gates if gate.gate.name == "crash")
+    assert gate.result
+    log = LogTail("log", tuple(f"| line {number} |" for number in range(50)))
+    odd = replace(report, gates=(replace(gate, result=replace(gate.result, exhibits=(log,))),))
+    whole = markdown.render(odd)
+    text = github.summary(odd, whole.index("| line 30 |"))
+    assert "**Cut here.**" in text
+    assert text.count("````") % 2 == 0
 
 
 def test_the_gravest_annotations_come_first_at_their_line(report: Report) -> None:

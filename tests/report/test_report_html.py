@@ -104,7 +104,7 @@ def test_what_to_do_is_there_to_paste(report: Report) -> None:
         "pytest benchmarks/recovery -k breaker_call_closed --benchmark-only",
         "suspect: 3f9c2ab breaker: count slow calls in the window",
         "./noxw gates explain primitives:ratio/breaker.call.closed 20261123T150405Z-3f9c2ab-5c1e",
-        "./noxw gates run --profile standard --only primitives",
+        "./noxw gates run --profile standard --set 'gates.burst.limit=60 s' --only primitives",
     ]
 
 

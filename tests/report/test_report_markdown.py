@@ -34,7 +34,7 @@ def test_claims_runs_findings_and_commands_are_told(report: Report) -> None:
     assert "| ✗ fail | The recovery primitives are cheap" in text
     assert "before this one 1 abandoned, 1 not ready" in text
     assert "- **warning**: the working tree differs from the commit" in text
-    assert "./noxw gates run --profile standard --only primitives" in text
+    assert "./noxw gates run --profile standard --set 'gates.burst.limit=60 s' --only primitives" in text
 
 
 def test_every_table_has_as_many_cells_as_columns(report: Report) -> None:

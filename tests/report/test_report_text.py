@@ -36,7 +36,7 @@ def test_what_to_do_follows_for_gates_that_need_a_person(report: Report) -> None
     """The gate's own steps, how to have it explained, how to run only it."""
     shown = text.render(report)
     assert "explain it  ./noxw gates explain primitives:ratio/breaker.call.closed 20261123T150405Z-3f9c2ab-5c1e" in shown
-    assert "run again   ./noxw gates run --profile standard --only crash" in shown
+    assert "run again   ./noxw gates run --profile standard --set 'gates.burst.limit=60 s' --only crash" in shown
     assert "--only unit" not in shown
 
 
