@@ -1,8 +1,8 @@
 """What a request costs the load engine: `python benchmarks/load_engine.py [SECONDS]`.
 
-A small server in a process of its own answers at once; three runs at 1,000/s: bare, with a JSON check, with variables and a history.
-Prints processor time of the generator's thread a request and its lateness. No assertion: the comparison with other tools is
-elsewhere.
+A small server in a process of its own answers at once; three runs at 1,000/s: bare, with a JSON check, with variables and a
+history. Prints processor time of the generator's thread a request and its lateness. No assertion: the comparison with other
+tools is elsewhere.
 """
 
 from __future__ import annotations

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -193,3 +194,10 @@ def test_a_target_that_does_not_start_fails_to_run_with_the_reason(tmp_path: Pat
     assert "no disk" in result.reason
     assert result.measurements == ()
     assert judge_gate(gate, result).outcome is Outcome.INCONCLUSIVE
+
+
+def test_the_kind_imports_with_the_base_dependencies_alone() -> None:
+    """Every session resolves the same plan, whether or not it can measure load."""
+    absent = ("numpy", "uvloop", "httptools", "hdrh", "httpx", "psutil")
+    script = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import gates.kinds.load, gates.target.presets, gates.cli.load"
+    subprocess.run([sys.executable, "-c", script], check=True)
