@@ -3,6 +3,7 @@
 Values are frozen; numbers are in base units (seconds, bytes, ratios between 0 and 1). Nothing here does I/O.
 """
 
+from gates.model.drill import Base, Drill, Sighting, Tree
 from gates.model.exhibit import Exhibit, IntervalRow, Intervals, Limit, Line, LogTail, Quantiles, Series, Table, Window
 from gates.model.measurement import Comparison, Criterion, Interval, Measurement, MetricSpec, criterion_id, split_criterion_id
 from gates.model.plan import Claim, Commit, History, Plan, PlannedGate, Request, RunRecord, TargetPlan
@@ -27,6 +28,7 @@ from gates.model.result import Evidence, Finding, GateResult
 from gates.model.words import Comparator, Disposition, Execution, Level, Outcome, Rule, Severity, Unit, Verdict
 
 __all__ = [
+    "Base",
     "Claim",
     "ClaimReport",
     "Commit",
@@ -35,6 +37,7 @@ __all__ = [
     "Criterion",
     "CriterionReport",
     "Disposition",
+    "Drill",
     "Evidence",
     "Execution",
     "Exhibit",
@@ -72,11 +75,13 @@ __all__ = [
     "Samples",
     "Series",
     "Severity",
+    "Sighting",
     "Table",
     "Target",
     "TargetLayout",
     "TargetPlan",
     "TargetPreset",
+    "Tree",
     "Unit",
     "Verdict",
     "Window",

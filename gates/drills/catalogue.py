@@ -1,0 +1,42 @@
+"""The drills that are installed, and those of them that fit a spec."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from gates.drills.tree import fits
+from gates.errors import GatesError
+from gates.model import Drill
+
+
+def flattened(plugins: Mapping[str, Iterable[Drill]]) -> tuple[Drill, ...]:
+    """All drills of the entry points of `gates.drills`, each of which holds several.
+
+    Raises GatesError for a name given twice.
+    """
+    found: dict[str, Drill] = {}
+    for name, drills in plugins.items():
+        for drill in drills:
+            if drill.name in found:
+                raise GatesError(f"two drills are called {drill.name!r}", location=f"gates.drills: {name}")
+            found[drill.name] = drill
+    return tuple(found.values())
+
+
+def fitting(drills: Sequence[Drill], spec: Mapping[str, Any], wanted: Sequence[str] = ()) -> tuple[Drill, ...]:
+    """Those whose gate and criteria *spec* has; with *wanted*, only these names, all of which must be there.
+
+    Raises GatesError that names the drill.
+    """
+    known = {drill.name: drill for drill in drills}
+    for name in wanted:
+        if name not in known:
+            raise GatesError(f"there is no drill {name!r}", hint=f"installed are: {', '.join(sorted(known))}")
+        if not fits(known[name].base, spec):
+            base = known[name].base
+            raise GatesError(
+                f"the drill {name!r} needs the gate {base.gate!r} with {', '.join(base.criteria)}, which the spec has not"
+            )
+    chosen = [known[name] for name in dict.fromkeys(wanted)] if wanted else drills
+    return tuple(drill for drill in chosen if fits(drill.base, spec))

@@ -1,0 +1,103 @@
+"""Drills of the load gates: answers that come late, are refused, or are wrong, for a share of the requests (by the proxy)."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from gates.drills.limits import limit_of
+from gates.model import Base, Drill, Sighting, Tree, Unit
+
+SHARE = 0.05
+BEYOND = 1.5
+_SHARE = f"{SHARE:.0%}".replace("%", " %")
+
+SUSTAINED = Base(
+    name="sustained",
+    gate="sustained",
+    criteria=("latency.p99@steady", "errors.ratio"),
+    scenario={"arrivals": {"rate": "300/s", "for": "4.5 s", "shape": "constant"}, "warmup": "1 s"},
+    seconds=8.0,
+)
+BURST = Base(
+    name="burst",
+    gate="burst",
+    criteria=("latency.p90@steady", "errors.ratio"),
+    scenario={"arrivals": {"rate": "300/s", "for": "3 s", "shape": "constant"}},
+    seconds=6.5,
+)
+
+
+def _proxied(base: Base, **defect: Any) -> Callable[[Tree], Tree]:
+    return lambda tree: tree.with_gate(base.gate, proxy=defect)
+
+
+def _late(base: Base, criterion: str, share: str) -> Callable[[Tree], Tree]:
+    """Hold answers back for 1.5 times the limit of *criterion*."""
+
+    def seed(tree: Tree) -> Tree:
+        by = limit_of(tree, base.gate, criterion, Unit.SECONDS) * BEYOND
+        return tree.with_gate(base.gate, proxy={"delay": {"share": share, "by": f"{by!r} s"}})
+
+    return seed
+
+
+def _probe(kind: str) -> Callable[[Path, Path], Sighting]:
+    """The proxies' own logs: how many answers passed through them, and to how many of them *kind* was done."""
+
+    def look(gate: Path, _tree: Path) -> Sighting:
+        logs = sorted((gate / "target").glob("*.jsonl"))
+        passed, done = _counted([json.loads(line) for log in logs for line in log.read_text().splitlines()], kind)
+        text = f"{len(logs)} proxies passed on {passed:,} answers and did {kind.replace('_', ' ')} to {done:,} of them"
+        return Sighting(passed, done, text)
+
+    return look
+
+
+def _counted(lines: list[Mapping[str, Any]], kind: str) -> tuple[int, int]:
+    each = Counter(line["kind"] for line in lines)
+    passed = sum(int(line.get("forwarded", 0)) for line in lines if line["kind"] == "total")
+    return max(passed, each[kind]), each[kind]
+
+
+DRILLS = (
+    Drill(
+        "slow-p99",
+        "One answer in twenty comes after 1.5 times the limit of p99.",
+        SUSTAINED,
+        "latency.p99@steady",
+        _late(SUSTAINED, "latency.p99@steady", _SHARE),
+        _probe("delay"),
+        seconds=9.0,
+    ),
+    Drill(
+        "errors-5-percent",
+        "One request in twenty is refused with 503.",
+        SUSTAINED,
+        "errors.ratio",
+        _proxied(SUSTAINED, errors={"share": _SHARE, "status": 503}),
+        _probe("error"),
+        seconds=9.0,
+    ),
+    Drill(
+        "wrong-body-5-percent",
+        "One answer in twenty is a 200 with another body.",
+        SUSTAINED,
+        "errors.ratio",
+        _proxied(SUSTAINED, wrong_body={"share": _SHARE}),
+        _probe("wrong_body"),
+        seconds=9.0,
+    ),
+    Drill(
+        "slow-burst",
+        "One answer in five of a burst comes after 1.5 times the limit of p90.",
+        BURST,
+        "latency.p90@steady",
+        _late(BURST, "latency.p90@steady", "20 %"),
+        _probe("delay"),
+        seconds=7.0,
+    ),
+)

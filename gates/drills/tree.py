@@ -1,0 +1,76 @@
+"""From the real spec and a drill's base to the tree of an inner run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from gates.errors import BadFileError
+from gates.model import Base, Tree
+
+SPEC = "workflows/readiness.yaml"
+_NOT_INSIDE = frozenset({"needs", "budget", "limit", "profiles", "criteria"})
+
+
+def read_spec(root: Path, path: str = SPEC) -> Mapping[str, Any]:
+    """The plain values of the spec at *path*. Raises BadFileError when it is missing or no mapping with gates."""
+    found = _read(root, path)
+    if not isinstance(found, dict) or not isinstance(found.get("gates"), dict):
+        raise BadFileError("not a readiness.yaml: it has no gates", location=path)
+    return found
+
+
+def fits(base: Base, spec: Mapping[str, Any]) -> bool:
+    """Whether *spec* has the gate and the criteria that *base* is made from."""
+    gate = spec["gates"].get(base.gate)
+    return isinstance(gate, dict) and set(base.criteria) <= set(gate.get("criteria") or ())
+
+
+def build(base: Base, spec: Mapping[str, Any], root: Path) -> Tree:
+    """The tree of *base*: the real gate and its files, made small. Raises BadFileError when a file is not there."""
+    real = spec["gates"][base.gate]
+    gate = {key: value for key, value in real.items() if key not in _NOT_INSIDE} | dict(base.settings)
+    gate["criteria"] = {name: real["criteria"][name] for name in base.criteria}
+    files = {**_copied(base, root), **base.files}
+    if "scenario" in gate:
+        files[gate["scenario"]] = _dumped({**_read(root, gate["scenario"]), **base.scenario})
+    inner = {"version": spec.get("version", 1), "profiles": {"quick": {}}, "gates": {base.gate: gate}}
+    return Tree({**inner, **({"target": spec["target"]} if "target" in spec else {})}, files)
+
+
+def write(tree: Tree, folder: Path) -> None:
+    """Put the files of *tree* into *folder*, its spec at the place where the command looks for it."""
+    for path, text in {**tree.files, SPEC: _dumped(tree.spec)}.items():
+        place = folder / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.write_text(text, encoding="utf-8")
+
+
+def _copied(base: Base, root: Path) -> dict[str, str]:
+    found = {}
+    for name in base.copies:
+        source = root / name
+        for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
+            found[str(path.relative_to(root))] = _text(path, name)
+    return found
+
+
+def _read(root: Path, path: str) -> Any:
+    try:
+        return yaml.safe_load(_text(root / path, path))
+    except yaml.YAMLError as error:
+        raise BadFileError(f"not valid YAML: {error}", location=path) from None
+
+
+def _text(path: Path, shown: str) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise BadFileError(f"the drill needs this file, and it can't be read: {error}", location=shown) from None
+
+
+def _dumped(value: Any) -> str:
+    return yaml.safe_dump(value, sort_keys=False, allow_unicode=True)
