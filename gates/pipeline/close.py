@@ -14,10 +14,10 @@ from gates.pipeline.results import file_digest, read_attempts, read_result
 
 
 def close(path: Path, *, now: Callable[[], datetime] = utc_now) -> Report:
-    """Judge the run in the folder *path* from its files alone, write readiness.json, and close it in the ledger when it is still open.
+    """Judge the run in the folder *path* from its files alone, and write readiness.json; in the ledger a run ends once.
 
-    What is missing, broken or edited is a reason or a finding. Raises BadFileError when plan.json can't be read, GatesError when
-    the ledger can't be written.
+    What is missing, broken or edited is a reason or a finding. Raises BadFileError when plan.json can't be read, GatesError
+    when the ledger can't be written.
     """
     folder = RunFolder(path.resolve())
     plan = codec.read(folder.plan, Plan)

@@ -7,7 +7,7 @@ import fcntl
 import hashlib
 import os
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gates import codec
@@ -20,7 +20,8 @@ START, END = "start", "end"
 
 @dataclass(frozen=True, slots=True)
 class Entry:
-    """A line. *before* is the sha256 of the line before, empty on the first.
+    """A line. *before* is the sha256 of the line before, empty on the first; *own* that of the line itself without *own*, so
+    that a change of the last line shows as well.
 
     A start holds commit, dirty flag and the digest of plan.json; an end holds the digest of readiness.json and the verdict.
     """
@@ -34,6 +35,10 @@ class Entry:
     plan: str = ""
     report: str = ""
     verdict: str = ""
+    own: str = ""
+
+    def sealed(self) -> Entry:
+        return replace(self, own=codec.digest(replace(self, own="")))
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,17 +116,19 @@ class Ledger:
             return None, f"the line can't be read: {getattr(error, 'message', error)}"
         if entry.event not in (START, END):
             return None, f"the line is neither a start nor an end but {entry.event!r}"
-        return entry, ""
+        return entry, "" if entry == entry.sealed() else "the line was changed after it was written: its own digest differs"
 
     @staticmethod
     def _broken(number: int) -> str:
         if number == 1:
             return "the first line of the ledger refers to a line before it: lines were removed"
-        return f"the ledger's chain is broken: line {number} does not follow from line {number - 1}, so a line was changed or removed"
+        what = f"line {number} does not follow from line {number - 1}"
+        return f"the ledger's chain is broken: {what}, so a line was changed or removed"
 
     def _finding(self, number: int, message: str) -> Finding:
         where = f"{NAME}:{number}" if number else NAME
-        hint = f"what was recorded can't be trusted; keep it for reference and begin anew: mv {self.path.parent.name} {self.path.parent.name}.broken"
+        runs = self.path.parent.name
+        hint = f"what was recorded can't be trusted; keep it for reference and begin anew: mv {runs} {runs}.broken"
         return Finding(Level.ERROR, message, where, hint)
 
     def append(self, entry: Entry) -> None:
@@ -131,7 +138,7 @@ class Ledger:
         try:
             begin = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
             os.lseek(descriptor, 0, os.SEEK_END)
-            line = begin + codec.dumps(entry).encode()
+            line = begin + codec.dumps(entry.sealed()).encode()
             if os.write(descriptor, line) != len(line):
                 raise OSError("the disk is full")
             os.fsync(descriptor)

@@ -1,7 +1,7 @@
 """The machine lock: what measures is alone on the machine, all else may share it.
 
-Two files of one folder a user, locked by descriptor, so that the kernel lets go when a process dies: `machine` is taken alone or
-shared; who wants it first passes the `turnstile` and keeps it while waiting, so that newcomers queue behind.
+Two files of one folder a user, locked by descriptor, so that the kernel lets go when a process dies: `machine` is taken alone
+or shared; who wants it first passes the `turnstile` and keeps it while waiting, so that newcomers queue behind.
 """
 
 from __future__ import annotations

@@ -49,7 +49,7 @@ def evidence_problem(folder: GateFolder, evidence: Iterable[Evidence]) -> str:
 
 
 def undeclared(result: GateResult, catalogue: Sequence[MetricSpec], gate: PlannedGate) -> str:
-    """The first metric of *result* that neither its kind nor a criterion built into *gate* declares; empty when there is none."""
+    """The first metric of *result* that neither its kind nor a built-in criterion of *gate* declares; else empty."""
     names = {spec.name for spec in catalogue} | {criterion.metric for criterion in gate.criteria if criterion.built_in}
     prefixes = tuple(name[:-1] for name in names if name.endswith("*"))
     found = (m.metric for m in result.measurements)

@@ -77,7 +77,7 @@ class Runner:
     """Executes gates of *plan* in *folder*.
 
     Attributes:
-        token: marks every process of this engine; a gate's own token begins with it.
+        token: marks every process of this engine; those of a gate carry the gate's own token as well.
         stop: says when the run is to end.
         told: is given the pid of each gate process, for the guardian.
     """
@@ -145,7 +145,7 @@ class Runner:
 
     def _process(self, gate: PlannedGate, held: lock.Held) -> Ended:
         place, token = self.folder.gate(gate.name), f"{self.token}.{gate.name}"
-        environment = gate_environment(self.environ, token=token, inherit=held.inherit)
+        environment = gate_environment(self.environ, token=tree.nested(token, self.token), inherit=held.inherit)
         with place.output.open("wb") as output:
             process = tree.start(
                 [sys.executable, "-m", "gates", "_gate", str(place.path.resolve())],
@@ -238,7 +238,7 @@ def _whom(holders: Sequence[Holder]) -> str:
 def _observed(ended: Ended) -> list[Finding]:
     found = []
     if ended.left:
-        message = f"it left {len(ended.left)} running, which {'was' if len(ended.left) == 1 else 'were'} ended: {', '.join(ended.left[:5])}"
+        message = f"processes that it left running were ended: {', '.join(ended.left[:5])}"
         found.append(Finding(Level.WARNING, message))
     if abs(ended.jump) > JUMP:
         message = f"the wall clock jumped by {ended.jump:+.1f} s meanwhile; durations come from the monotonic clock"
