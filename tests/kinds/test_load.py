@@ -199,5 +199,6 @@ def test_a_target_that_does_not_start_fails_to_run_with_the_reason(tmp_path: Pat
 def test_the_kind_imports_with_the_base_dependencies_alone() -> None:
     """Every session resolves the same plan, whether or not it can measure load."""
     absent = ("numpy", "uvloop", "httptools", "hdrh", "httpx", "psutil")
-    script = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import gates.kinds.load, gates.target.presets, gates.cli.load"
+    modules = "gates.kinds.load, gates.target.presets, gates.cli.load"
+    script = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {modules}"
     subprocess.run([sys.executable, "-c", script], check=True)
