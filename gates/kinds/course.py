@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history.statements import availability, counts, recovery_time, undecided
+from gates.kinds.replay import changes
 from gates.kinds.trial import Course, TrialPlan
 from gates.load.plan import LoadPlan
 from gates.load.samples import ALL
@@ -61,7 +62,7 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
             *fault_measurements(course),
             *(measurement for outcome in outcomes for measurement in outcome.measurements),
         ),
-        findings=(*_findings(course), *(finding for outcome in outcomes for finding in outcome.findings)),
+        findings=(*_findings(plan, course), *(finding for outcome in outcomes for finding in outcome.findings)),
         exhibits=_exhibits(plan, course, request),
         summary=_summary(plan, course),
         steps=_steps(request),
@@ -181,7 +182,7 @@ def _operations(plan: TrialPlan, course: Course) -> Table:
 # --- words ------------------------------------------------------------------------------------------------------------
 
 
-def _findings(course: Course) -> tuple[Finding, ...]:
+def _findings(plan: TrialPlan, course: Course) -> tuple[Finding, ...]:
     problems = [Finding(Level.ERROR, problem) for problem in course.problems]
     deaths = [
         Finding(Level.ERROR, f"{name} ended with exit code {code} though nobody asked", hint="its last log lines are below")
@@ -192,10 +193,9 @@ def _findings(course: Course) -> tuple[Finding, ...]:
         for each in course.observations
         if not each.seen
     ]
-    open_questions = len(undecided((*course.load.operations, *course.retries)))
-    undecided_ones = (
-        [Finding(Level.NOTE, f"{open_questions} operations are of unknown outcome to the end")] if open_questions else []
-    )
+    history = (*course.load.operations, *course.retries)
+    doubtful = sum(changes(plan.load, operation.kind) for operation in undecided(history))
+    undecided_ones = [Finding(Level.NOTE, f"{doubtful} changes are of unknown outcome to the end")] if doubtful else []
     return (*problems, *deaths, *unseen, *undecided_ones)
 
 

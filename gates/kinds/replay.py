@@ -33,6 +33,11 @@ def chosen(plan: LoadPlan, history: Sequence[Operation], share: float, random: R
     )
 
 
+def changes(plan: LoadPlan, flow: str) -> bool:
+    """Whether *flow* asks for a change, so that an unknown outcome leaves something open."""
+    return any(step.get("method", "GET") not in ("GET", "OPTIONS") for step in plan.flows[flow]["steps"])
+
+
 class Retrier:
     """Sends operations of one load again, one after the other, over a connection an endpoint.
 

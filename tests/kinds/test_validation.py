@@ -25,7 +25,7 @@ from gates.faults.timeline import PlannedFault
 from gates.history import record
 from gates.kinds.course import fault_measurements, phases_of
 from gates.kinds.invariants import fetcher, observe, observe_settled, worse
-from gates.kinds.replay import Retrier, chosen
+from gates.kinds.replay import Retrier, changes, chosen
 from gates.kinds.trial import Course, TrialPlan
 from gates.kinds.validation import Validation
 from gates.load.plan import LoadPlan
@@ -63,11 +63,13 @@ CRITERIA = """\
 """
 
 
-def planned(root: Path, scenario: str = SCENARIO, *, criteria: str = CRITERIA, target: str = "{nodes: 3}") -> PlannedGate:
+def planned(
+    root: Path, scenario: str = SCENARIO, *, criteria: str = CRITERIA, target: str = "{nodes: 3}", replay: str = "10 %"
+) -> PlannedGate:
     """The gate `crash` as it is planned from files in *root*. Raises GatesError with every problem of the files."""
     (root / "scenario.yaml").write_text(scenario)
     text = f"version: 1\ntarget: {{federation: {target}}}\nprofiles: {{quick: {{}}}}\ngates:\n"
-    text += f"  crash:\n    kind: validation\n    scenario: scenario.yaml\n    criteria:\n{criteria}"
+    text += f"  crash:\n    kind: validation\n    scenario: scenario.yaml\n    replay: {replay}\n    criteria:\n{criteria}"
     (root / "readiness.yaml").write_text(text)
     (gate,) = resolve(root / "readiness.yaml", root=root, profile="quick").gates
     return gate
@@ -121,7 +123,7 @@ def test_a_scenario_that_makes_no_sense_is_an_error_at_its_line(
 )
 def test_a_criterion_that_can_not_be_measured_is_an_error(tmp_path: Path, criterion: str, message: str) -> None:
     """What the scenario does not measure, or not often enough, is refused before anything is started."""
-    with pytest.raises(GatesError, match="readiness.yaml:9") as raised:
+    with pytest.raises(GatesError, match="readiness.yaml:10") as raised:
         planned(tmp_path, criteria=f"      {criterion}\n")
     assert message in str(raised.value)
 
@@ -271,6 +273,18 @@ def test_the_worse_of_two_answers_counts() -> None:
     assert worse(outcome(0, 10), outcome(0, 12)) == outcome(0, 12)
 
 
+def test_the_invariant_of_the_guide_works() -> None:
+    """The code that the guide prints finds the order that is gone."""
+    guide = (Path(__file__).parents[2] / "docs/guide/validation.md").read_text()
+    names: dict[str, Any] = {}
+    exec(guide.split("```python\n")[1].split("```")[0], names)
+    invariant = names["EveryOrderStored"]()
+    history = [replace(did(number), kind="order", key=str(number)) for number in range(3)]
+    after = invariant.observe(lambda name, path: [{"key": "0"}, {"key": "2"}], ["main"])
+    (measurement,) = invariant.check(history, [], after).measurements
+    assert (measurement.metric, measurement.value, measurement.n) == (invariant.metrics[0].name, 1, 3)
+
+
 # --- clients that retry -----------------------------------------------------------------------------------------------
 
 LOAD = LoadPlan(
@@ -326,6 +340,7 @@ def test_all_unknown_and_a_share_of_the_acknowledged_are_sent_again() -> None:
     assert 60 < len(again) - 1 < 140
     assert again == chosen(LOAD, [*history, *others], 0.1, Random(1))
     assert chosen(LOAD, history, 0, Random(1)) == ()
+    assert [changes(LOAD, flow) for flow in LOAD.flows] == [True, False]
 
 
 def test_a_retry_has_the_key_and_the_body_of_the_first_time(server: Any) -> None:
@@ -418,8 +433,8 @@ def test_a_killed_node_of_a_sound_federation_recovers(tmp_path: Path) -> None:
     ],
 )
 def test_each_defect_fails_the_criterion_that_is_meant_for_it(tmp_path: Path, defect: str, criterion: str) -> None:
-    """The defect turns its criterion red, and only that one."""
-    _, outcomes = run(tmp_path, planned(tmp_path, target=f"{{nodes: 3, defect: {defect}}}"))
+    """The defect turns its criterion red, and only that one, even when clients send every operation again."""
+    _, outcomes = run(tmp_path, planned(tmp_path, target=f"{{nodes: 3, defect: {defect}}}", replay="100 %"))
     assert {name for name, outcome in outcomes.items() if outcome is Outcome.FAIL} == {criterion}
 
 
