@@ -247,3 +247,13 @@ def test_labels_keep_apart_in_their_room() -> None:
     ordered = sorted(places)
     assert all(after - before >= 13.9 for before, after in zip(ordered, ordered[1:], strict=False))
     assert max(places) <= 100.0
+
+
+def test_a_percentile_has_its_colour_in_every_plot(gate: GateReport) -> None:
+    """Whatever order the lines come in; other lines take what is free."""
+    points = ((0.0, 1.0), (1.0, 2.0))
+    for names in (("p50", "p99", "other"), ("p99", "other", "p50")):
+        drawn = draw(Series("latency", Unit.SECONDS, tuple(Line(name, points) for name in names)), gate)
+        colours = dict(re.findall(r'class="name (c\d)"[^>]*>(\w+)<', drawn))
+        assert colours.keys() == {"c0", "c1", "c2"}
+        assert (colours["c0"], colours["c1"]) == ("p99", "p50")

@@ -52,11 +52,12 @@ def _table(exhibit: Table) -> str:
         if rows and all(_NUMBER.fullmatch(row[index].strip()) for row in rows)
     )
     classes = [' class="number"' if column in numeric else "" for column in exhibit.columns]
+    pairs = ' class="pairs"' if width <= 2 else ""
     body = "\n".join(
         f"<tr>{''.join(f'<td{class_}>{text(cell)}</td>' for class_, cell in zip(classes, row, strict=True))}</tr>"
         for row in rows
     )
-    return scrolling(f"<table>{head(exhibit.columns, numeric)}<tbody>\n{body}\n</tbody></table>", exhibit.title)
+    return scrolling(f"<table{pairs}>{head(exhibit.columns, numeric)}<tbody>\n{body}\n</tbody></table>", exhibit.title)
 
 
 def _outcomes(gate: GateReport) -> Mapping[str, Outcome]:

@@ -14,6 +14,7 @@ from gates.report.reading import quantity
 WIDE, NARROW = 860.0, 340.0
 _ROW = 16.0  # height of a line of text in a plot
 _COLOURS = 6
+_USUAL = {"p99": 0, "p50": 1, "p90": 2, "p95": 3, "p999": 4, "errors": 0}
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +43,9 @@ def series(exhibit: Series, width: float, class_: str) -> str:
     moments = [window for window in exhibit.windows if window.end <= window.start]
     area = _area(width, lines, top=14.0 + _ROW * _bracket_rows(asked), height=220.0)
     foot = _ROW * min(len(seen) + len(moments), 2) + 4  # words stand below the curves, not over them
+    inner = replace(area, top=area.top + _head(exhibit.limits), bottom=area.bottom - foot)
     x = _time_scale(exhibit, area)
-    y = _value_scale(lines, exhibit.limits, exhibit.logarithmic, replace(area, bottom=area.bottom - foot))
+    y = _value_scale(lines, exhibit.limits, exhibit.logarithmic, inner)
     parts = [
         *_shades(seen, x, area),
         *_value_grid(y, exhibit.unit, area, logarithmic=exhibit.logarithmic),
@@ -60,6 +62,10 @@ def series(exhibit: Series, width: float, class_: str) -> str:
 def _drawable(line: Line, logarithmic: bool) -> tuple[tuple[float, float], ...]:
     points = sorted(line.points)
     return tuple(point for point in points if point[1] > 0) if logarithmic else tuple(points)
+
+
+def _head(limits: Sequence[Limit]) -> float:
+    return 12.0 if limits else 0.0  # the words of a limit stand above its line
 
 
 def _area(width: float, lines: Sequence[Line], *, top: float, height: float) -> Area:
@@ -99,15 +105,21 @@ def _time_axis(x: Scale, area: Area, width: float) -> list[str]:
 
 
 def _curves(lines: Sequence[Line], x: Scale, y: Scale, area: Area) -> list[str]:
-    parts, drawn = [], [(index, line) for index, line in enumerate(lines) if line.points]
-    for index, line in drawn:
+    parts, drawn = [], [(colour, line) for colour, line in zip(_colours(lines), lines, strict=True) if line.points]
+    for colour, line in drawn:
         points = svg.thin(line.points, int(area.right - area.left))
         path = "M" + "L".join(f"{svg.number(x(px))} {svg.number(y(py))}" for px, py in points)
-        parts.append(element("path", d=path, class_=f"line c{index % _COLOURS}"))
+        parts.append(element("path", d=path, class_=f"line c{colour}"))
     places = svg.apart([y(line.points[-1][1]) for _, line in drawn], 14.0, area.top + 4, area.bottom - 2)
-    for (index, line), place in zip(drawn, places, strict=True):
-        parts.append(label(area.right + 6, place + 4, svg.shorten(line.name, 110), f"name c{index % _COLOURS}"))
+    for (colour, line), place in zip(drawn, places, strict=True):
+        parts.append(label(area.right + 6, place + 4, svg.shorten(line.name, 110), f"name c{colour}"))
     return parts
+
+
+def _colours(lines: Sequence[Line]) -> list[int]:
+    """A colour a line: the same for a percentile in every plot, the next free one for others."""
+    free = iter([colour for colour in range(_COLOURS) if colour not in {_USUAL.get(line.name) for line in lines}] * len(lines))
+    return [_USUAL[line.name] if line.name in _USUAL else next(free, 0) for line in lines]
 
 
 def _limits(limits: Sequence[Limit], y: Scale, area: Area) -> list[str]:
@@ -197,11 +209,13 @@ def quantiles(exhibit: Quantiles, width: float, class_: str) -> str:
     """Value by quantile, with as much room for 99 % to 99.9 % as for 90 % to 99 %."""
     values = [y for line in exhibit.lines for _, y in line.points if y > 0] + [limit.value for limit in exhibit.limits]
     logarithmic = bool(values) and min(values) > 0 and max(values) > 20 * min(values)
-    lines = [Line(line.name, _drawable(line, logarithmic)) for line in exhibit.lines]
+    # the maximum has no place on a scale of nines
+    shown = [Line(line.name, tuple(point for point in line.points if point[0] < 1)) for line in exhibit.lines]
+    lines = [Line(line.name, _drawable(line, logarithmic)) for line in shown]
     area = _area(width, lines, top=14.0, height=200.0)
     last = max((x for line in lines for x, _ in line.points if x < 1), default=0.99)
     x = Scale(0.0, max(last, 0.9), area.left, area.right, svg.nines)
-    y = _value_scale(lines, exhibit.limits, logarithmic, area)
+    y = _value_scale(lines, exhibit.limits, logarithmic, replace(area, top=area.top + _head(exhibit.limits)))
     parts = [
         *_value_grid(y, exhibit.unit, area, logarithmic=logarithmic),
         *(label(x(q), area.bottom + 20, quantity(q, Unit.RATIO), "tick", "middle") for q in _shares(x, width)),
