@@ -44,6 +44,7 @@ SYMBOLS = {
 }
 UPPER = frozenset({Comparator.BELOW, Comparator.AT_MOST})
 _RANK = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2, Outcome.NOT_APPLICABLE: 3}
+_PROOF = ("reached", "triggered", "caught", "control")
 _YES = frozenset({"yes", "true", "✓"})
 
 
@@ -220,7 +221,7 @@ def proven(report: Report) -> Mapping[str, str]:
     for table in _drill_tables(report):
         for row in table.rows:
             cells = dict(zip(table.columns, row, strict=False))
-            if all(cells.get(column, "").lower() in _YES for column in ("reached", "triggered", "caught")):
+            if all(cells.get(column, "").lower() in _YES for column in _PROOF):
                 key = f"{cells.get('gate', '')}:{cells.get('criterion', '')}"
                 found[key] = max(found.get(key, ""), cells.get("when", "") or report.plan.created)
     return found

@@ -262,7 +262,7 @@ def drills_gate() -> tuple[PlannedGate, GateResult]:
     ]
     gate = planned("drills", "drills", *criteria, budget=20, line=70)
     columns = ("drill", "gate", "criterion", "reached", "triggered", "caught", "control", "when")
-    rows = tuple((n, g, c, "yes", "yes", "yes", "quiet", "2026-11-23T15:08:30Z") for n, (g, c) in names.items())
+    rows = tuple((n, g, c, "yes", "yes", "yes", "yes", "2026-11-23T15:08:30Z") for n, (g, c) in names.items())
     result = finished(
         "drills", 240, 18.8, "3 of 11 drills, drawn by the run's seed.",
         *(measured(f"{m}/{name}", 1, Unit.COUNT, 1) for m in ("reached", "triggered", "caught") for name in names),

@@ -74,9 +74,9 @@ def test_this_runs_own_drills_prove_gates_red(report: Report) -> None:
     assert "alerts" not in proven
 
 
-@pytest.mark.parametrize("column", ["reached", "triggered", "caught"])
+@pytest.mark.parametrize("column", ["reached", "triggered", "caught", "control"])
 def test_a_drill_that_was_not_caught_proves_nothing(report: Report, column: str) -> None:
-    """The defect must have been in the path, have had its effect, and have been caught."""
+    """The defect must have been in the path, had its effect and been caught, and the control must have been sound."""
     drills = gate(report, "drills")
     assert drills.result
     table = drills.result.exhibits[0]
