@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import http.client
 import json
+import os
 import re
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -63,7 +65,7 @@ Start = Callable[..., RunningNode]
 def running_node(data: Path, *arguments: str, name: str = "node-a", command: Sequence[str] = NODE) -> Iterator[RunningNode]:
     """A node on a free port; killed at the end when it still runs."""
     options = ["--name", name, "--data", str(data), *arguments]
-    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True) as process:
+    with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             assert process.stderr is not None
             line = process.stderr.readline()
@@ -73,7 +75,9 @@ def running_node(data: Path, *arguments: str, name: str = "node-a", command: Seq
             await_listening(node)
             yield node
         finally:
-            process.kill()
+            # a tracer that is killed leaves what it traced behind, so the whole group goes
+            with suppress(ProcessLookupError):
+                os.killpg(process.pid, signal.SIGKILL)
 
 
 def await_listening(node: RunningNode) -> None:
