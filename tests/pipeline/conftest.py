@@ -17,6 +17,7 @@ import pytest
 from gates.pipeline import tree
 
 ODD = Path(__file__).parent / "odd"
+SLEEP = "import time; time.sleep(300)"
 DROPPED = ("GATES_", "READINESS_", "GITHUB_", "NOX_")
 
 

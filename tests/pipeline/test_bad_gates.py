@@ -73,7 +73,7 @@ def test_the_machine_spoils_an_attempt_and_the_gate_is_tried_once_more(repositor
 
 
 def test_a_gate_sees_neither_our_variables_nor_those_of_the_ci_step(repository: Repository) -> None:
-    """A gate's environment lacks GATES_* and GITHUB_*, keeps CI, finds the interpreter's folder first, and starts in the root."""
+    """GATES_* and GITHUB_* are gone, CI is kept, the interpreter's folder is first on PATH, and a gate starts in the root."""
     import sys
     from pathlib import Path
 

@@ -27,9 +27,7 @@ CASES: dict[str, Callable[[Path], object]] = {
     "content of evidence": lambda run: edited(run / "good" / "evidence" / "seen.txt", "seen", "SEEN"),
     "the plan": lambda run: edited(run / "plan.json", '"limit":60', '"limit":61'),
     "the ledger": lambda run: (run.parent / "ledger.jsonl").unlink(),
-    "the plan's digest": lambda run: edited(
-        run.parent / "ledger.jsonl", '"event":"start","plan":"', '"event":"start","plan":"0'
-    ),
+    "the plan's digest": lambda run: edited(run.parent / "ledger.jsonl", '"plan":"', '"plan":"0'),
 }
 
 

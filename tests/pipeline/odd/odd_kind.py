@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -67,7 +68,7 @@ class Odd:
         raise RuntimeError("this kind has a bug")
 
     def do_none(self, request: Request) -> None:
-        print("ended early", flush=True)
+        os.write(1, b"ended early\n")
         os._exit(0)
 
     def do_half(self, request: Request) -> None:
@@ -101,7 +102,7 @@ class Odd:
 
     def do_hang(self, request: Request) -> None:
         self.daemon(request, dict(os.environ))
-        print("hangs", flush=True)
+        os.write(1, b"hangs\n")
         time.sleep(300)
 
     def do_stubborn(self, request: Request) -> None:
@@ -113,7 +114,7 @@ class Odd:
     def do_heal(self, request: Request) -> None:
         heal = Path(request.folder, "heal")
         heal.mkdir()
-        (heal / "fault.json").write_text('{"command": ["touch", "%s/healed"]}' % request.folder)
+        (heal / "fault.json").write_text(json.dumps({"command": ["touch", f"{request.folder}/healed"]}))
         self.do_hang(request)
 
     def do_inner(self, request: Request) -> None:
@@ -124,8 +125,6 @@ class Odd:
         subprocess.run(command, check=False)
 
     def do_environment(self, request: Request) -> None:
-        import json
-
         (request.evidence / "environ.json").write_text(json.dumps({"environ": dict(os.environ), "cwd": os.getcwd()}))
 
     def do_fill(self, request: Request) -> None:
