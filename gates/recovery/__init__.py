@@ -9,9 +9,11 @@ breaker = CircuitBreaker("prices")
 def price(item: str) -> int: ...
 """
 
+from gates.recovery.adaptive import AdaptiveLimit, priority
 from gates.recovery.backoff import Constant, Custom, Exponential
 from gates.recovery.breaker import CircuitBreaker
 from gates.recovery.budget import RetryBudget
+from gates.recovery.bulkhead import Bulkhead
 from gates.recovery.circuit import CircuitBreakerConfig, CircuitState, Snapshot
 from gates.recovery.classification import DefaultErrorClassifier, ErrorClassifier, Outcome
 from gates.recovery.configuration import ConfigurationError
@@ -30,11 +32,19 @@ from gates.recovery.errors import (
     ResultRejected,
     Timeout,
 )
+from gates.recovery.fallback import Fallback
+from gates.recovery.hedge import Hedge
+from gates.recovery.limiter import RateLimiter
+from gates.recovery.policy import Policy
+from gates.recovery.registry import BreakerRegistry
 from gates.recovery.retry import Retry
 from gates.recovery.window import CountWindow, TimeWindow
 
 __all__ = [
+    "AdaptiveLimit",
+    "BreakerRegistry",
     "BudgetExhausted",
+    "Bulkhead",
     "Cancelled",
     "CircuitBreaker",
     "CircuitBreakerConfig",
@@ -52,9 +62,13 @@ __all__ = [
     "ExhaustedRetries",
     "Exponential",
     "FailedAttempt",
+    "Fallback",
+    "Hedge",
     "Outcome",
     "Overloaded",
     "Permanent",
+    "Policy",
+    "RateLimiter",
     "RecoveryError",
     "ResultRejected",
     "Retry",
@@ -63,6 +77,7 @@ __all__ = [
     "TimeLimit",
     "TimeWindow",
     "Timeout",
+    "priority",
     "remaining",
     "resilient_operation",
     "retry_with_backoff",

@@ -98,7 +98,7 @@ class CircuitBreaker(Step, Machine):
         def watch(change: Callable[[Listener], None]) -> None:
             with self.core.lock:
                 change(listener)
-                self._refresh()
+                self.refresh()
 
         watch(self.core.listeners.add)
         return lambda: watch(self.core.listeners.remove)

@@ -12,7 +12,7 @@ from _contextvars import ContextVar
 
 from gates.recovery.configuration import callable_, number
 from gates.recovery.locks import shared_lock
-from gates.recovery.weaving import Step
+from gates.recovery.weaving import Step, refuse_generators
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -84,6 +84,7 @@ class RetryBudget(Step):
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the sharing and the deposit."""
+        refuse_generators("RetryBudget", source)
         token, budget = source.local("shared"), source.bind(self, "budget")
         variable = source.bind(shared, "variable")
         source.line(f"{token} = {variable}.set({budget})")

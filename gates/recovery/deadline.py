@@ -12,7 +12,7 @@ from _contextvars import ContextVar
 from gates.recovery.configuration import ConfigurationError, callable_, number
 from gates.recovery.errors import DeadlineExceeded, Timeout
 from gates.recovery.timer import Timer
-from gates.recovery.weaving import ASYNC, Step
+from gates.recovery.weaving import ASYNC, Step, refuse_generators
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -83,6 +83,7 @@ class Deadline(Step):
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the bound, and for coroutines the alarm."""
+        refuse_generators("Deadline", source)
         token, variable = source.local("bound"), source.bind(bound, "variable")
         source.line(f"{token} = {source.bind(self.begin, 'begin')}()")
         with source.block("try:"):

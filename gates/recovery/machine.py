@@ -50,7 +50,7 @@ class Machine:
         self.outage: Outage | None = None
         settings = core.config.window
         self.window: Tally | None = None if settings is None else settings.start()
-        self._refresh()
+        self.refresh()
 
     def _under_lock(self, change: Callable[Concatenate[list[Event], float, P], int], *args: P.args, **kwargs: P.kwargs) -> int:
         """Run *change* under the lock, then tell the listeners what it noted."""
@@ -58,12 +58,12 @@ class Machine:
         events: list[Event] = []
         with core.lock:
             answer = change(events, now, *args, **kwargs)
-            self._refresh()
+            self.refresh()
         for event in events:
             core.listeners.tell(event)
         return answer
 
-    def _refresh(self) -> None:
+    def refresh(self) -> None:
         """Set the fields that the woven path reads."""
         watched, free, outage = bool(self.core.listeners), self.state in FREE, self.outage
         self.gate = self.generation if free and not watched else 0

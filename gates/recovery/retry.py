@@ -143,7 +143,7 @@ class Retry(Step):
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the loop, the limit of each attempt inside it and the deadline around it."""
-        if source.colour == GENERATOR:
+        if source.colour == GENERATOR or source.block_only:
             raise ConfigurationError(
                 "Retry", source.name, "a function or coroutine function: what was yielded can't be taken back"
             )

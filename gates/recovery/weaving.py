@@ -41,13 +41,15 @@ class Source:
     Attributes:
         colour: sync, async or generator; what the callee is.
         name: the callee's name, for messages.
+        block_only: whether it is a `with` block, which can't be run twice and has no value.
     """
 
-    __slots__ = ("_depth", "_lines", "bound", "colour", "name")
+    __slots__ = ("_depth", "_lines", "block_only", "bound", "colour", "name")
 
-    def __init__(self, colour: str, name: str) -> None:
+    def __init__(self, colour: str, name: str, block_only: bool = False) -> None:
         self.colour = colour
         self.name = name
+        self.block_only = block_only
         self.bound: dict[str, object] = {}
         self._lines: list[str] = []
         self._depth = 2
@@ -131,6 +133,11 @@ def caller(steps: Sequence[Step], colour: str) -> Callable[..., Any]:
     return _assemble(steps, Source(colour, "call"), None, f"{_PREFIX}given, /, *args, **kwargs", "*args, **kwargs")
 
 
+def block(steps: Sequence[Step], colour: str) -> Callable[[], Any]:
+    """A generator function (an async one where *colour* is async) of *steps* around one bare `yield`."""
+    return _assemble(steps, Source(colour, "a block", block_only=True), None, "", "")
+
+
 def colour_of(function: object) -> str:
     """What calling *function* gives: a value (sync), a coroutine (async), a generator or an async generator."""
     while (partial := getattr(function, "func", None)) is not None and callable(partial) and hasattr(function, "keywords"):
@@ -143,18 +150,25 @@ def colour_of(function: object) -> str:
     return next((colour for bits, colour in _COLOURS if flags & bits), SYNC)
 
 
+def refuse_generators(step: str, source: Source) -> None:
+    """Raise ConfigurationError around a generator: a context variable set in one is seen by whoever takes its items."""
+    if source.colour == GENERATOR:
+        raise ConfigurationError(step, source.name, "a function, a coroutine function or a block")
+
+
 def _assemble(steps: Sequence[Step], source: Source, function: object, declared: str, passed: str) -> FunctionType:
     callee = f"{_PREFIX}callee" if function is not None else f"{_PREFIX}given"
     waits = {ASYNC: "await ", GENERATOR: "yield from "}.get(source.colour, "")
 
     def write(index: int) -> None:
         if index == len(steps):
-            source.line(f"{_PREFIX}result = {waits}{callee}({passed})")
+            source.line(f"{_PREFIX}result = " + ("yield" if source.block_only else f"{waits}{callee}({passed})"))
         else:
             steps[index].weave(source, lambda: write(index + 1))
 
     write(0)
-    source.line(f"return {_PREFIX}result")
+    if not source.block_only:
+        source.line(f"return {_PREFIX}result")
     text = source.text(declared)
     where = f"<recovery around {source.name}>"
     code = _compiled.get((text, where))

@@ -23,12 +23,17 @@ from gates.recovery.testing import VirtualClock
 
 def tripping_call(breaker, outcomes) -> int | None:
     """The index of the call at which *breaker* opens; its decorated form is called, so this is the woven path."""
+    return tripping_call_of(breaker, breaker(answer), outcomes)
 
-    @breaker
-    def operation(failed):
-        if failed:
-            raise ConnectionError
 
+def answer(failed) -> None:
+    """Fail or not."""
+    if failed:
+        raise ConnectionError
+
+
+def tripping_call_of(breaker, operation, outcomes) -> int | None:
+    """The index of the call at which *breaker* opens, *operation* being guarded by it."""
     for index, failed in enumerate(outcomes):
         with contextlib.suppress(ConnectionError):
             operation(failed)
@@ -42,6 +47,8 @@ def test_a_count_window_trips_where_the_list_of_outcomes_says(size, rate, minimu
     """All 4,096 sequences of 12 outcomes: first call with enough calls and failures >= rate * calls, in whole numbers."""
     config = CircuitBreakerConfig(window=CountWindow(size, rate, minimum))
     thousandths = round(1000 * rate)
+    breaker = CircuitBreaker("c", config)
+    operation = breaker(answer)
     for outcomes in itertools.product([False, True], repeat=12):
         expected = None
         for index in range(12):
@@ -49,7 +56,8 @@ def test_a_count_window_trips_where_the_list_of_outcomes_says(size, rate, minimu
             if len(seen) >= minimum and 1000 * sum(seen) >= thousandths * len(seen):
                 expected = index
                 break
-        assert tripping_call(CircuitBreaker("c", config), outcomes) == expected
+        assert tripping_call_of(breaker, operation, outcomes) == expected
+        breaker.reset()
 
 
 def test_one_of_ten_is_ten_percent():

@@ -1,0 +1,141 @@
+"""The rate limiter: in any time T at most burst + rate * T calls.
+
+The state is a moment and a whole number: the allowance is used up until `anchor + count / rate`. No sum of small numbers is
+kept, so a million calls drift by nothing.
+"""
+
+from __future__ import annotations
+
+import time
+
+from gates.recovery.configuration import callable_, number, whole
+from gates.recovery.errors import Overloaded
+from gates.recovery.locks import shared_lock
+from gates.recovery.weaving import Step
+
+TYPE_CHECKING = False
+if TYPE_CHECKING:
+    from collections.abc import Awaitable, Callable
+
+    from gates.recovery.weaving import Source
+
+
+class RateLimiter(Step):
+    """So many calls a second, evenly, with a burst. Who would wait longer than *max_wait* gets Overloaded with `retry_after`.
+
+    Those who wait are served in the order in which they came; one that is cancelled leaves its place to the next.
+
+    Attributes:
+        rate: calls a second.
+        burst: calls that may come at once.
+        max_wait: the most seconds to wait; 0 never waits.
+    """
+
+    __slots__ = (
+        "_anchor",
+        "_clock",
+        "_count",
+        "_lock",
+        "_queue",
+        "_sleep",
+        "_sleep_async",
+        "burst",
+        "max_wait",
+        "name",
+        "rate",
+    )
+
+    def __init__(
+        self,
+        rate: float,
+        burst: int = 1,
+        *,
+        max_wait: float = 0.0,
+        name: str = "rate limiter",
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], object] = time.sleep,
+        sleep_async: Callable[[float], Awaitable[object]] | None = None,
+    ) -> None:
+        self.rate = number("RateLimiter.rate", rate, 0.0, above=True)
+        self.burst = whole("RateLimiter.burst", burst, 1)
+        self.max_wait = number("RateLimiter.max_wait", max_wait, 0.0)
+        for field, value in (("clock", clock), ("sleep", sleep)):
+            callable_(f"RateLimiter.{field}", value)
+        self.name = name
+        self._clock = clock
+        self._sleep = sleep
+        self._sleep_async = sleep_async or _sleep
+        self._lock = shared_lock()
+        self._anchor = clock()
+        self._count = 0
+        self._queue: dict[object, None] = {}
+
+    def weave(self, source: Source, inner: Callable[[], None]) -> None:
+        """Write the admission before the call."""
+        source.line(f"{source.waits}{source.bind(self.enter_task if source.waits else self.enter, 'enter')}()")
+        inner()
+
+    def try_acquire(self) -> bool:
+        """Take one call's allowance if there is some now and nobody waits."""
+        with self._lock:
+            return not self._queue and self._taken(self._clock())
+
+    def enter(self) -> None:
+        """Take one call's allowance, sleeping if need be. Raises Overloaded."""
+        if self.try_acquire():
+            return
+        ticket = self._queued()
+        try:
+            while (delay := self._delay(ticket)) > 0.0:
+                self._sleep(delay)
+        finally:
+            self._queue.pop(ticket, None)
+
+    async def enter_task(self) -> None:
+        """Take one call's allowance, sleeping if need be. Raises Overloaded."""
+        if self.try_acquire():
+            return
+        ticket = self._queued()
+        try:
+            while (delay := self._delay(ticket)) > 0.0:
+                await self._sleep_async(delay)
+        finally:
+            self._queue.pop(ticket, None)
+
+    def _taken(self, now: float) -> bool:
+        # A clock that stepped back must not make anybody wait for the time that it lost.
+        self._anchor = min(self._anchor, now)
+        if now >= self._anchor + self._count / self.rate:
+            self._anchor, self._count = now, 0
+        if self._wait(now, 0) > 0.0:
+            return False
+        self._count += 1
+        return True
+
+    def _wait(self, now: float, ahead: int) -> float:
+        """Seconds until a call with so many *ahead* of it is allowed."""
+        return self._anchor + (self._count + ahead + 1 - self.burst) / self.rate - now
+
+    def _queued(self) -> object:
+        with self._lock:
+            delay = self._wait(self._clock(), len(self._queue))
+            if delay > self.max_wait:
+                raise Overloaded(self.name, delay)
+            ticket = object()
+            self._queue[ticket] = None
+            return ticket
+
+    def _delay(self, ticket: object) -> float:
+        """Seconds for *ticket* to sleep; 0 when the allowance is taken."""
+        with self._lock:
+            now, ahead = self._clock(), list(self._queue).index(ticket)
+            if ahead == 0 and self._taken(now):
+                del self._queue[ticket]
+                return 0.0
+            return max(self._wait(now, ahead), 1e-9 if ahead == 0 else 0.1 / self.rate)
+
+
+async def _sleep(seconds: float) -> None:
+    import asyncio
+
+    await asyncio.sleep(seconds)

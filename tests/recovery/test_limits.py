@@ -1,0 +1,141 @@
+"""The rate limiter and the adaptive limit."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from gates.recovery import AdaptiveLimit, Overloaded, RateLimiter, Timeout, priority
+from gates.recovery.testing import VirtualClock, run
+
+
+@settings(max_examples=40, derandomize=True, database=None, deadline=None)
+@given(
+    rate=st.sampled_from([0.3, 3.0, 10.0]),
+    burst=st.integers(1, 5),
+    gaps=st.lists(st.sampled_from([0.0, 0.01, 0.1, 0.34, 2.0]), max_size=60),
+)
+def test_any_time_t_admits_at_most_burst_and_rate_times_t(rate, burst, gaps):
+    """Checked for every pair of admissions of a random history."""
+    clock = VirtualClock(0.0)
+    limiter = RateLimiter(rate, burst, clock=clock)
+    admitted = []
+    for gap in gaps:
+        clock.advance(gap)
+        if limiter.try_acquire():
+            admitted.append(clock.now)
+    for first in range(len(admitted)):
+        for last in range(first, len(admitted)):
+            assert last - first + 1 <= burst + rate * (admitted[last] - admitted[first]) + 1e-9
+
+
+def test_many_calls_do_not_drift():
+    """A hundred thousand calls at 3/s, each admitted as soon as it may be, take exactly their time."""
+    clock = VirtualClock(0.0)
+    limiter = RateLimiter(3.0, clock=clock, max_wait=10, sleep=clock.sleep)
+    calls = 100_001
+    for _ in range(calls):
+        limiter.enter()
+    assert clock.now == pytest.approx((calls - 1) / 3, abs=1e-6)
+
+
+def test_who_would_wait_too_long_is_told_when_to_come_back():
+    """Overloaded carries `retry_after`; nothing is called."""
+    clock = VirtualClock(0.0)
+    call = RateLimiter(2.0, 1, name="api", clock=clock)(lambda: "answer")
+    assert call() == "answer"
+    with pytest.raises(Overloaded, match=r"api is full; retry after 0.5 s") as caught:
+        call()
+    assert caught.value.retry_after == 0.5
+
+
+def test_tasks_wait_in_their_order_and_a_cancelled_one_gives_its_place_back():
+    """Five wait for 1/s; the second is cancelled; the others come out in order, and one second earlier than they would have."""
+    clock = VirtualClock(0.0)
+    limiter = RateLimiter(1.0, max_wait=100, clock=clock)
+    came = []
+
+    @limiter
+    async def operation(who: int) -> None:
+        came.append((who, round(clock.now)))
+
+    async def scene() -> None:
+        tasks = [asyncio.ensure_future(operation(who)) for who in range(5)]
+        await asyncio.sleep(0.5)
+        tasks[1].cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await operation(9)
+
+    run(scene, clock)
+    assert [who for who, _ in came] == [0, 2, 3, 4, 9]
+    assert came[-1][1] <= 5
+
+
+def test_a_clock_that_steps_back_makes_nobody_wait_for_it():
+    """After a step back by an hour the wait is at most what the burst costs."""
+    clock = VirtualClock(7200.0)
+    limiter = RateLimiter(1.0, 2, clock=clock)
+    assert limiter.try_acquire()
+    clock.advance(-3600)
+    assert limiter.try_acquire()
+    clock.advance(3)
+    assert limiter.try_acquire()
+
+
+def serve(limit, clock, capacity, calls) -> None:
+    """So many rounds of a server of *capacity*: as many calls as the limit admits, slower the more there are beyond it."""
+    for _ in range(calls):
+        started = []
+        try:
+            while True:
+                started.append(limit.enter())
+        except Overloaded:
+            pass
+        clock.advance(0.1 * max(1.0, len(started) / capacity))
+        for start in started:
+            limit.answered(start)
+
+
+def test_the_limit_finds_the_capacity():
+    """A server that does 20 at once and queues the rest: from 2 the limit grows to it, and from 200 it shrinks to it."""
+    for initial in (2, 200):
+        clock = VirtualClock(0.0)
+        limit = AdaptiveLimit(initial, clock=clock, window=5000)
+        limit.answered(limit.enter() - 0.1)
+        with priority("critical"):
+            serve(limit, clock, 20, 400)
+        assert 15 <= limit.limit <= 32
+        assert limit.in_flight == 0
+
+
+def test_a_timeout_takes_a_tenth_off():
+    """An overload is believed at once; an ordinary error says nothing about the limit."""
+    limit = AdaptiveLimit(100)
+
+    @limit
+    def operation(error: Exception) -> None:
+        raise error
+
+    for error, expected in ((ValueError(), 100), (Timeout(1.0), 90.0), (Overloaded("db"), 81.0)):
+        with pytest.raises(type(error)):
+            operation(error)
+        assert limit.limit == pytest.approx(expected)
+    assert limit.in_flight == 0
+
+
+def test_the_least_important_is_shed_first():
+    """Of ten places five are for background calls, nine for normal ones, and all for critical ones."""
+    limit = AdaptiveLimit(10, minimum=10)
+    filled = []
+    for level in ("background", "normal", "critical"):
+        with priority(level):
+            while True:
+                try:
+                    limit.enter()
+                except Overloaded:
+                    break
+        filled.append(limit.in_flight)
+    assert filled == [5, 9, 10]
