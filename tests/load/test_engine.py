@@ -49,6 +49,7 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
     assert outcome.right.sum() == 20
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("path", "failure"),
     [
@@ -87,13 +88,14 @@ def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
 
 def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait_counts(url: str) -> None:
     """One connection that hangs leaves the others waiting: none is skipped, and their latency is the time that they waited."""
-    outcome = run(url, {"path": "/silent"}, connections=1)
+    outcome = run(url, {"path": "/silent"}, connections=1, record=True)
     assert len(outcome.intended) == 20
     assert outcome.failures[Failure.UNSENT] + outcome.failures[Failure.TIMEOUT] == 20
     assert outcome.failures[Failure.UNSENT] >= 18
     unsent = outcome.failure == Failure.UNSENT
     assert outcome.latency[unsent] == pytest.approx(outcome.end - outcome.intended[unsent])
     assert outcome.timed.all()
+    assert len({operation.key for operation in outcome.operations}) == 20
 
 
 def test_latency_counts_from_the_intended_start_and_service_from_the_sending(url: str) -> None:
@@ -131,6 +133,7 @@ def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
     assert len({each.key for each in outcome.operations}) == 20
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -154,6 +157,7 @@ def test_a_refusal_after_a_step_that_succeeded_is_unknown(url: str) -> None:
     assert {operation.status for operation in outcome.operations} == {"unknown"}
 
 
+@pytest.mark.end_to_end
 def test_connections_are_kept_alive_and_closed_when_the_server_says_so() -> None:
     """One after the other needs one connection for all; `Connection: close` needs one for each."""
     with odd_server() as counted:
@@ -163,6 +167,7 @@ def test_connections_are_kept_alive_and_closed_when_the_server_says_so() -> None
         assert connections_of(counted) == 1 + 20
 
 
+@pytest.mark.end_to_end
 def test_endpoints_take_turns_unless_a_flow_names_one(url: str) -> None:
     """Without a name arrivals go round; with one they all go there."""
     plan = load({"path": "/right"})
@@ -174,6 +179,7 @@ def test_endpoints_take_turns_unless_a_flow_names_one(url: str) -> None:
         run_load(load({"path": "/right"}, flow={"endpoint": "c"}), {"a": url, "b": url}, seed=1)
 
 
+@pytest.mark.end_to_end
 def test_a_stopped_run_keeps_what_was_measured(url: str) -> None:
     """When the event is set no more arrivals start; those that became due are there, and the rest is only planned."""
     stop = threading.Event()
@@ -191,6 +197,7 @@ def test_a_stopped_run_keeps_what_was_measured(url: str) -> None:
     assert seconds[0] > 50
 
 
+@pytest.mark.end_to_end
 def test_the_start_is_told_before_the_first_arrival_is_due(url: str) -> None:
     """A fault injector in another thread times itself from that value."""
     told: list[float] = []

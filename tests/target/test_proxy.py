@@ -51,6 +51,7 @@ def lines(log: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in log.read_text().splitlines()]
 
 
+@pytest.mark.end_to_end
 def test_clients_get_what_was_asked_for_and_the_log_agrees(tmp_path: Path) -> None:
     """10 % errors, 20 % wrong bodies and 10 % delays of 100 requests are exactly that, for the client and in the log."""
     asked = injection(
@@ -72,6 +73,7 @@ def test_clients_get_what_was_asked_for_and_the_log_agrees(tmp_path: Path) -> No
     }  # fmt: skip
 
 
+@pytest.mark.end_to_end
 def test_only_matching_requests_are_touched(tmp_path: Path) -> None:
     """A method and the beginning of a path narrow it."""
     asked = injection(errors={"share": "100 %"}, method="POST", path="/submit")
@@ -82,6 +84,7 @@ def test_only_matching_requests_are_touched(tmp_path: Path) -> None:
         assert ask(url + "/submit", b"{}")[:2] == (503, b'{"error": "seeded by a drill"}')
 
 
+@pytest.mark.end_to_end
 def test_without_defects_bytes_pass_unchanged_and_a_dead_endpoint_stays_dead(tmp_path: Path) -> None:
     """Large bodies both ways; when the endpoint is killed, connections end instead of hanging; when it is back, they work."""
     with running(PLAN, folder=tmp_path, plugins=plugins, proxies={"*": injection()}) as target:

@@ -120,8 +120,8 @@ def test_a_process_that_dies_at_start_is_an_error_with_its_last_lines(tmp_path: 
 )
 def test_a_process_that_never_gets_ready_is_an_error_and_is_ended(tmp_path: Path, ready: dict[str, str], missing: str) -> None:
     """What was awaited is named, and nothing is left running."""
-    plan = command([*serving()[:3], "{port}", "{data}"], ready={**ready, "within": "0.5 s"})
-    with pytest.raises(TargetError, match=f"was not ready within 0.5 s: {missing}"):
+    plan = command([*serving()[:3], "{port}", "{data}"], ready={**ready, "within": "0.2 s"})
+    with pytest.raises(TargetError, match=f"was not ready within 0.2 s: {missing}"):
         running(plan, folder=tmp_path, plugins=plugins).__enter__()
     assert not [path for path in Path("/proc").glob("[0-9]*") if str(tmp_path) in _command_line(path)]
 
@@ -139,6 +139,7 @@ def test_a_program_that_is_not_there_is_an_error_with_the_command(tmp_path: Path
         running(command(["./nowhere", "{port}"]), folder=tmp_path, plugins=plugins).__enter__()
 
 
+@pytest.mark.end_to_end
 def test_readiness_by_a_log_line_looks_at_the_latest_start_only(tmp_path: Path) -> None:
     """The line of the first start does not make the second one ready."""
     with running(command(serving(), ready={"log": "^.*serving.* on"}), folder=tmp_path, plugins=plugins) as target:
@@ -241,6 +242,7 @@ def test_a_command_can_be_a_server_in_another_language(tmp_path: Path) -> None:
         assert get(target.endpoints["main"]) == {"ok": True}
 
 
+@pytest.mark.end_to_end
 def test_a_killed_gate_takes_its_target_with_it(tmp_path: Path) -> None:
     """SIGKILL leaves no time to clean up: the kernel ends the server."""
     script = f"""
