@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from gates.cli import workflows
+from gates.spec import resolve
 
 ROOT = Path(__file__).resolve().parents[1]
 RENDERED = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
@@ -168,3 +169,16 @@ def test_inputs_of_a_manual_run_become_overrides_and_nothing_else(
     shell = ["bash", "--noprofile", "--norc", "-eo", "pipefail", "-c", step["run"]]
     result = subprocess.run(shell, cwd=tmp_path, env=env, capture_output=True, text=True, check=True)
     assert result.stdout.splitlines() == expected
+
+
+def test_inputs_of_a_manual_run_are_overrides_that_the_spec_knows() -> None:
+    """The paths of `--set` in the workflow name keys of our own readiness.yaml."""
+    workflow = (ROOT / ".github/workflows/production-readiness.yml").read_text("utf-8")
+    values = {"DURATION": "10 min", "RATE": "200/s", "FEDERATION_SIZE": "5"}
+    overrides = [f"{path}={values[name]}" for path, name in re.findall(r'--set "([\w.]+)=\$(\w+)"', workflow)]
+    assert len(overrides) == len(values)
+    resolved = resolve(ROOT / "workflows/readiness.yaml", root=ROOT, profile="standard", overrides=overrides)
+    sustained = next(gate for gate in resolved.gates if gate.name == "sustained")
+    assert (sustained.settings["load"]["rate"], sustained.settings["load"]["seconds"]) == (200, 600)
+    assert sustained.target is not None
+    assert len(sustained.target.endpoints) == 5
