@@ -54,15 +54,13 @@ class Lines:
 
     def started(self, gate: PlannedGate, attempt: int) -> None:
         again = ", once more, because the machine spoiled the first attempt" if attempt > 1 else ""
-        self._say(f"  {gate.name} starts (about {show(gate.budget, Unit.SECONDS)}{again})")
+        about = f", about {show(gate.budget, Unit.SECONDS)}" if gate.budget else ""
+        self._say(f"  {gate.name} starts{about}{again}")
 
     def finished(self, report: GateReport) -> None:
         took = report.result.seconds if report.result else 0.0
         verdict = paint(f"{SIGNS[report.outcome]} {WORDS[report.outcome]}", COLOURS[report.outcome], self._stream)
         self._say(f"{verdict}  {report.gate.name} in {_time(took)}: {report.reason}")
-
-    def said(self, text: str) -> None:
-        self._say(text)
 
 
 @dataclass
@@ -92,12 +90,6 @@ class Board:
     def finished(self, report: GateReport) -> None:
         took = report.result.seconds if report.result else 0.0
         self._change(report.gate, WORDS[report.outcome], took=took, outcome=report.outcome, note=report.reason)
-
-    def said(self, text: str) -> None:
-        with self._lock:
-            self._erase()
-            self.stream.write(text + "\n")
-            self.draw()
 
     def _change(
         self,
@@ -132,7 +124,8 @@ class Board:
 
     def _line(self, row: _Row, longest: int, width: int, now: float) -> str:
         sign = SIGNS[row.outcome] if row.outcome else {"running": "▸", "waiting": "…"}.get(row.word, " ")
-        taken = f"{_time(row.seconds(now)):>7} / {show(row.gate.budget, Unit.SECONDS)}"
+        budget = f" of {show(row.gate.budget, Unit.SECONDS)}" if row.gate.budget else ""
+        taken = f"{_time(row.seconds(now)):>7}{budget}"
         text = f"{sign} {row.gate.name.ljust(longest)}  {row.word:<14} {taken:<18} {' '.join(row.note.split())}"[: width - 1]
         return paint(text, COLOURS[row.outcome], self.stream) if row.outcome else text
 

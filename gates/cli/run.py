@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from gates.pipeline.ledger import Reading
 
 DEFAULT = "workflows/readiness.yaml"
+PROFILE = "quick"
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +27,7 @@ class Options:
     """What the command was asked for; *shared* says that the run belongs to several processes (GATES_RUN or --run)."""
 
     file: str
-    profile: str
+    profile: str | None
     overrides: tuple[str, ...]
     only: tuple[str, ...]
     run: str | None
@@ -41,9 +42,7 @@ class Options:
 
 @click.command("run")
 @click.argument("file", default=DEFAULT, metavar="[FILE]")
-@click.option(
-    "--profile", default="quick", show_default=True, help="How much is run: quick, standard, full or one of the file's own."
-)
+@click.option("--profile", help="quick (the default), standard, full, or one of the file's own.")
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value of the spec; shown in the report."
 )
@@ -56,7 +55,7 @@ class Options:
 def run_command(
     ctx: click.Context,
     file: str,
-    profile: str,
+    profile: str | None,
     overrides: tuple[str, ...],
     only: tuple[str, ...],
     run: str | None,
@@ -112,20 +111,37 @@ def _planned(options: Options) -> tuple[RunFolder, Plan]:
     runs = runs_root(root, options.root)
     if options.run and (runs / checked_run_id(options.run) / "plan.json").exists():
         folder = RunFolder(runs / options.run)
-        return folder, codec.read(folder.plan, Plan)
+        plan = codec.read(folder.plan, Plan)
+        _same(options, plan)
+        return folder, plan
     prepare(runs)
     for run in tidy_all(runs):
         console.talk(f"the run {run} had been killed; it is closed as inconclusive now")
 
     def plan_of(reading: Reading) -> Plan:
         plan = make_plan(
-            _spec(options.file, root), root=root, profile=options.profile, overrides=options.overrides, run=options.run,
-            seed=options.seed, runs=runs, reading=reading, command=started_as(),
+            _spec(options.file, root), root=root, profile=options.profile or PROFILE, overrides=options.overrides,
+            run=options.run, seed=options.seed, runs=runs, reading=reading, command=started_as(),
         )  # fmt: skip
         select(plan, options.only)
         return plan
 
     return begin(plan_of, runs)
+
+
+def _same(options: Options, plan: Plan) -> None:
+    """Refuse options that the plan, which is made once, was not made with."""
+    from gates.errors import UsageError
+
+    for name, asked, planned in (
+        ("--profile", options.profile, plan.profile),
+        ("--set", options.overrides or None, plan.overrides),
+        ("--seed", options.seed, plan.seed),
+    ):
+        if asked is not None and asked != planned:
+            raise UsageError(
+                f"{name} {asked} differs from the run {plan.run}, which was planned with {planned}", hint="begin a new run"
+            )
 
 
 def _spec(file: str, root: Path) -> Path:

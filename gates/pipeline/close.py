@@ -46,6 +46,7 @@ def close(path: Path, *, now: Callable[[], datetime] = utc_now) -> Report:
                     report.verdict.value,
                 )
             )
+        folder.reserve.unlink(missing_ok=True)
         return report
 
 

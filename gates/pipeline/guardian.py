@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +99,6 @@ def tidy(folder: RunFolder, leaders: Sequence[int] = (), *, grace: float = 2.0) 
     _cancel(folder, note)
     close(folder.path)
     folder.engine.unlink(missing_ok=True)
-    folder.reserve.unlink(missing_ok=True)
 
 
 def heal(folder: RunFolder) -> None:
@@ -131,11 +128,3 @@ def tidy_all(runs: Path) -> tuple[str, ...]:
                 tidy(folder)
                 tidied.append(folder.run)
     return tuple(tidied)
-
-
-def wait_until_gone(pid: int, *, within: float) -> bool:
-    """Whether the process *pid* ends within so many seconds."""
-    patience = time.monotonic() + within
-    while time.monotonic() < patience and tree.read_process(pid) is not None:
-        time.sleep(0.01)
-    return not os.path.exists(f"/proc/{pid}") or tree.read_process(pid) is None

@@ -91,7 +91,7 @@ def _make(folder: RunFolder) -> None:
     try:
         folder.path.mkdir()
         with folder.reserve.open("wb") as file:
-            os.posix_fallocate(file.fileno(), 0, RESERVE)
+            file.write(bytes(RESERVE))
     except FileExistsError:
         raise GatesError(f"the run {folder.run} is there already", location=str(folder.path)) from None
     except OSError as error:

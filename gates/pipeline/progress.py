@@ -1,17 +1,14 @@
-"""What the engine tells whoever watches: called from its threads, one call at a time."""
+"""What the engine tells whoever watches, from several threads."""
 
 from __future__ import annotations
 
 from typing import Protocol
 
-from gates.model import GateReport, Plan, PlannedGate
+from gates.model import GateReport, PlannedGate
 
 
 class Progress(Protocol):
-    """Watches a run. Calls come one at a time, though from several threads."""
-
-    def planned(self, plan: Plan, selected: tuple[str, ...]) -> None:
-        """The run begins."""
+    """Watches a run. Calls come from several threads, also at the same time."""
 
     def waiting(self, gate: PlannedGate, whom: str) -> None:
         """*gate* waits for the machine, held by *whom*."""
@@ -22,19 +19,12 @@ class Progress(Protocol):
     def finished(self, report: GateReport) -> None:
         """A gate has its result."""
 
-    def said(self, text: str) -> None:
-        """Something that a person should know."""
-
 
 class Silence:
     """Watches and says nothing."""
-
-    def planned(self, plan: Plan, selected: tuple[str, ...]) -> None: ...
 
     def waiting(self, gate: PlannedGate, whom: str) -> None: ...
 
     def started(self, gate: PlannedGate, attempt: int) -> None: ...
 
     def finished(self, report: GateReport) -> None: ...
-
-    def said(self, text: str) -> None: ...

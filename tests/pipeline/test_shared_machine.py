@@ -52,6 +52,8 @@ def test_several_processes_share_a_run_and_the_report_closes_it(repository: Repo
     assert repository.run("run", "--only", "three", **shared) == 3
     assert repository.run("run", "--only", "one", **shared) == 2
     assert "already executed" in repository.said
+    assert repository.run("run", "--profile", "full", "--only", "three", **shared) == 2
+    assert "which was planned with quick" in repository.said
     assert len(repository.ledger()) == 1
     assert repository.run("report", **shared) == 1
     assert "because of a need: two failed" in repository.gate("three")["reason"]
