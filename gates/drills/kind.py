@@ -73,7 +73,8 @@ class DrillsKind:
         drills = fitting(flattened(context.plugins(registry.DRILLS)), read_spec(context.root, settings.spec), settings.from_)
         if not drills:
             context.error("from", f"no drill that is installed fits the gates of {settings.spec}")
-        plain = settings.model_dump(mode="json", by_alias=True)
+        within = None if settings.within is None else f"{settings.within} s"  # the gate process validates it again
+        plain = settings.model_dump(mode="json", by_alias=True) | {"within": within}
         return KindPlan(settings=plain, seconds=min(settings.within or float("inf"), seconds(drills)) if drills else 0.0)
 
     def run(self, request: Request) -> GateResult:
