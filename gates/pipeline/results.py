@@ -23,7 +23,7 @@ _MEDIA = {".log": "text/plain", ".jsonl": "application/x-ndjson", ".yaml": "appl
 def read_result(folder: GateFolder, gate: PlannedGate) -> GateResult | str:
     """The result in *folder*, checked against *gate* and its evidence; or the reason why it can't be used."""
     if not folder.path.is_dir():
-        return "its folder is not there"
+        return "it was not executed in this run, or its folder was deleted"
     if not folder.result.is_file():
         return "it has no result"
     try:
