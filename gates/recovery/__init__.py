@@ -38,6 +38,7 @@ from gates.recovery.limiter import RateLimiter
 from gates.recovery.policy import Policy
 from gates.recovery.registry import BreakerRegistry
 from gates.recovery.retry import Retry
+from gates.recovery.retry_after import parse_retry_after
 from gates.recovery.window import CountWindow, TimeWindow
 
 __all__ = [
@@ -77,6 +78,7 @@ __all__ = [
     "TimeLimit",
     "TimeWindow",
     "Timeout",
+    "parse_retry_after",
     "priority",
     "remaining",
     "resilient_operation",

@@ -199,7 +199,8 @@ class CircuitBreaker(Step, Machine):
                 with source.block(f"if {tally}.calls < {self.window.limits.size}:"):
                     source.line(f"{tally}.calls += 1")
                 with source.block(f"if {tally}.bits:"):
-                    source.line(f"{tally}.bits = {tally}.bits << 2 & {self.window.limits.mask}")
+                    mask = source.bind(self.window.limits.mask, "mask")
+                    source.line(f"{tally}.bits = {tally}.bits << 2 & {mask}")
 
     def admit(self) -> int:
         """A permit by the long way, when not everybody is admitted or somebody listens. Raises CircuitBreakerOpen."""

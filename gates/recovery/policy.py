@@ -9,7 +9,7 @@ sequence of attempts is one call of the breaker.
 from __future__ import annotations
 
 from gates.recovery.configuration import ConfigurationError
-from gates.recovery.weaving import ASYNC, SYNC, Step, block, caller, colour_of
+from gates.recovery.weaving import ASYNC, SYNC, Step, block, caller, colour_of, nest
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -43,14 +43,7 @@ class Policy(Step):
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write every step around the next."""
-
-        def write(index: int) -> None:
-            if index == len(self.steps):
-                inner()
-            else:
-                self.steps[index].weave(source, lambda: write(index + 1))
-
-        write(0)
+        nest(self.steps, source, inner)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
         """Call *function* inside the policy; a coroutine function gives its awaitable. The decorator is the fast form."""

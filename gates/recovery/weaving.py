@@ -150,6 +150,14 @@ def colour_of(function: object) -> str:
     return next((colour for bits, colour in _COLOURS if flags & bits), SYNC)
 
 
+def nest(steps: Sequence[Step], source: Source, inner: Callable[[], None]) -> None:
+    """Write *steps*, outermost first, around what *inner* writes."""
+    if steps:
+        steps[0].weave(source, lambda: nest(steps[1:], source, inner))
+    else:
+        inner()
+
+
 def refuse_generators(step: str, source: Source) -> None:
     """Raise ConfigurationError around a generator: a context variable set in one is seen by whoever takes its items."""
     if source.colour == GENERATOR:
@@ -160,13 +168,8 @@ def _assemble(steps: Sequence[Step], source: Source, function: object, declared:
     callee = f"{_PREFIX}callee" if function is not None else f"{_PREFIX}given"
     waits = {ASYNC: "await ", GENERATOR: "yield from "}.get(source.colour, "")
 
-    def write(index: int) -> None:
-        if index == len(steps):
-            source.line(f"{_PREFIX}result = " + ("yield" if source.block_only else f"{waits}{callee}({passed})"))
-        else:
-            steps[index].weave(source, lambda: write(index + 1))
-
-    write(0)
+    value = "yield" if source.block_only else f"{waits}{callee}({passed})"
+    nest(steps, source, lambda: source.line(f"{_PREFIX}result = {value}"))
     if not source.block_only:
         source.line(f"return {_PREFIX}result")
     text = source.text(declared)
@@ -178,8 +181,9 @@ def _assemble(steps: Sequence[Step], source: Source, function: object, declared:
         code = _compiled[text, where] = compile(text, where, "exec")
     room: dict[str, Any] = {}
     exec(code, room)
-    wrapper: FunctionType = room["make"](function, *source.bound.values())
-    return wrapper
+    # Taken out, because `make` and the room that it lives in would keep each other alive.
+    make: Callable[..., FunctionType] = room.pop("make")
+    return make(function, *source.bound.values())
 
 
 def _signature(function: object) -> tuple[str, str]:
