@@ -33,6 +33,7 @@ from gates.model import (
     Unit,
 )
 
+_BUDGET_USED = 0.9
 FACTS = ("reached", "triggered", "caught", "control")
 
 
@@ -41,7 +42,7 @@ class DrillsSettings(Settings):
 
     Attributes:
         sample: how many drills at most, drawn by the run's seed; `all` draws none.
-        within: the seconds that they may take together by what they declare.
+        within: the seconds that they may take together by what they declare; by default nine tenths of the gate's budget.
         from_: names of drills to draw from; all that fit the spec when there are none.
         spec: the readiness.yaml whose gates are drilled.
     """
@@ -85,7 +86,7 @@ class DrillsKind:
         spec = read_spec(root, settings.spec)
         fit = fitting(flattened(registry.plugins(registry.DRILLS)), spec, settings.from_)
         most = None if settings.sample == "all" else settings.sample
-        chosen = sampled(fit, request.seed, most=most, within=settings.within)
+        chosen = sampled(fit, request.seed, most=most, within=settings.within or _BUDGET_USED * request.gate.budget or None)
         with tempfile.TemporaryDirectory(prefix="gates-drills-") as scratch:
             performer = Performer(root, spec, Path(scratch), request.seed, lambda: datetime.now(UTC))
             performed = [performer.perform(drill) for drill in chosen]

@@ -27,7 +27,7 @@ BURST = Base(
     gate="burst",
     criteria=("latency.p90@steady", "errors.ratio"),
     scenario={"arrivals": {"rate": "300/s", "for": "3 s", "shape": "constant"}},
-    seconds=6.5,
+    seconds=6.0,
 )
 
 

@@ -81,6 +81,6 @@ DRILLS = (
         "ratio/*",
         _slow_retry,
         _slowed_calls,
-        seconds=6.0,
+        seconds=5.5,
     ),
 )

@@ -41,7 +41,7 @@ SUITE = Base(
         "command": ["python", "-m", "pytest", "-q", "-p", "no:cacheprovider", "tests", "--junitxml={evidence}/junit.xml"]
     },
     files={"tests/test_sound.py": _SOUND},
-    seconds=2.0,
+    seconds=2.5,
 )
 
 
@@ -78,7 +78,7 @@ def _unchanged(tree: Tree) -> Tree:
 
 
 DRILLS = (
-    Drill("failing-test", "One test of the suite fails.", SUITE, "failed", _with_failing_test, _failures_in_junit, seconds=2.0),
+    Drill("failing-test", "One test of the suite fails.", SUITE, "failed", _with_failing_test, _failures_in_junit, seconds=2.5),
     Drill(
         "collection-error",
         "One file of the suite can't be imported.",
@@ -86,7 +86,7 @@ DRILLS = (
         "failed",
         _with_uncollectable_file,
         _failures_in_junit,
-        seconds=2.0,
+        seconds=2.5,
     ),
     Drill(
         "deleted-result",
@@ -97,6 +97,6 @@ DRILLS = (
         _result_is_gone,
         take_away=_remove_result,
         expects=Outcome.INCONCLUSIVE,
-        seconds=1.0,
+        seconds=1.5,
     ),
 )

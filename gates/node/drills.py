@@ -15,8 +15,8 @@ CRASH = Base(
     name="crash",
     gate="crash",
     criteria=("acknowledged.lost", "acknowledged.duplicated", "mana.imbalance"),
-    scenario={"arrivals": {"rate": "120/s", "for": "6 s"}, "warmup": "1 s"},
-    seconds=14.0,
+    scenario={"arrivals": {"rate": "120/s", "for": "4 s"}, "warmup": "0.5 s"},
+    seconds=8.0,
 )
 
 
@@ -88,7 +88,7 @@ DRILLS = (
         "acknowledged.lost",
         _with_defect("ack-before-durable"),
         _acknowledged_and_gone,
-        seconds=14.0,
+        seconds=8.0,
     ),
     Drill(
         "double-charge",
@@ -97,7 +97,7 @@ DRILLS = (
         "mana.imbalance",
         _with_defect("double-charge"),
         _charged_and_unaccounted,
-        seconds=14.0,
+        seconds=8.0,
     ),
     Drill(
         "forget-keys",
@@ -106,6 +106,6 @@ DRILLS = (
         "acknowledged.duplicated",
         _with_defect("forget-keys"),
         _stored_twice,
-        seconds=14.0,
+        seconds=8.0,
     ),
 )
