@@ -77,6 +77,13 @@ def test_every_file_that_the_documents_link_is_there() -> None:
     assert [f"{document.name}: {link}" for document, link in links if not (document.parent / link).exists()] == []
 
 
+def test_the_guide_leads_to_every_page_of_it() -> None:
+    """A page that nothing links is a page that nobody reads."""
+    guide = ROOT / "docs" / "guide"
+    linked = set(re.findall(r"\]\((\w+\.md)\)", (guide / "index.md").read_text("utf-8")))
+    assert {page.name for page in guide.glob("*.md")} - {"index.md"} == linked
+
+
 def test_commands_of_the_readme_exist() -> None:
     """Every `./noxw gates COMMAND` names a command, every `-s SESSION` a session."""
     from gates.cli.main import COMMANDS
