@@ -189,7 +189,7 @@ def judge_story(counted: junit.Counted, code: int, *, is_pytest: bool) -> _Story
     odd = is_pytest and code in _PYTEST_CODES
     meaning = f" ({_PYTEST_CODES[code]})" if odd else ""
     if counted.failed and code == 0:
-        return _Story(False, True, f"the command ended with exit code 0 though {counted.failed} tests failed")
+        return _Story(False, True, f"the command ended with exit code 0 though tests failed ({counted.failed})")
     if counted.failed and (odd or code >= 128):
         return _Story(False, True, f"the command ended with exit code {code}{meaning}: not every test was run")
     if not counted.failed and code != 0:
