@@ -182,6 +182,10 @@ class _Suite:
         wanted = self.request.gate.settings["calibration"]
         return [name for name in self.names if not calibration.is_calibration(name, wanted)]
 
+    def _by_hand(self) -> str:
+        python, suite = child.pasteable("python", self.request.root), self.request.gate.settings["suite"]
+        return child.shown([python, "-m", "pytest", suite, "--benchmark-only"])
+
     def result(self, started: str) -> GateResult:
         ratios = () if self.problem else self._ratios()
         failed = f"pytest ended with exit code {self.ended.code}" if self.ended.code else ""
@@ -198,7 +202,7 @@ class _Suite:
             exhibits=(*self._exhibits(ratios), *((child.tail(self.log, "The last lines of pytest"),) if reason else ())),
             summary=self._summary(),
             reason=reason,
-            steps=(f"run the suite by hand: python -m pytest {self.request.gate.settings['suite']} --benchmark-only",),
+            steps=(f"run the suite by hand: {self._by_hand()}",),
             attempt=self.request.attempt,
             expected={"ratio": tuple(self.subjects)},
         )

@@ -57,6 +57,14 @@ def environment(extra: Mapping[str, str] | None = None) -> dict[str, str]:
     return {**os.environ, "PATH": folder + os.pathsep + os.environ.get("PATH", os.defpath), **(extra or {})}
 
 
+def pasteable(program: str, root: str) -> str:
+    """*program* as a person in *root* can start it: by its path in the running interpreter's folder, when it lies there."""
+    found = Path(sys.executable).parent / program
+    if not found.is_file():
+        return program
+    return str(found.relative_to(root)) if found.is_relative_to(root) else str(found)
+
+
 def run(command: Sequence[str], *, root: Path, log: Path, extra: Mapping[str, str] | None = None) -> Ended:
     """Run *command* in *root* to its end, both its streams into *log*; it stays in the gate's process group."""
     started, env = time.monotonic(), environment(extra)

@@ -177,11 +177,14 @@ class _Account:
         prefix = _pytest_prefix(self.command)
         ids = [case_id(failure, Path(self.request.root)) for failure in counted.failures[:3]]
         if prefix and all(ids) and ids:
-            return tuple(child.shown([*prefix, test]) for test in ids)
+            return tuple(child.shown([*self._started(prefix), test]) for test in ids)
         return self._again()
 
     def _again(self) -> tuple[str, ...]:
-        return (f"run it by hand: {child.shown(self.command)}",)
+        return (f"run it by hand: {child.shown(self._started(self.command))}",)
+
+    def _started(self, command: Sequence[str]) -> list[str]:
+        return [child.pasteable(command[0], self.request.root), *command[1:]]
 
 
 def judge_story(counted: junit.Counted, code: int, *, is_pytest: bool) -> _Story:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from one_gate import planned, run, values
 
-from gates.kinds import junit
+from gates.kinds import child, junit
 from gates.kinds.tests import TestsKind
 from gates.model import Execution, GateReport, GateResult, Level, LogTail, Outcome
 from gates.spec import SpecErrors
@@ -202,4 +202,5 @@ def test_pytests_own_failures_say_how_to_run_one_again(tmp_path: Path) -> None:
     assert values(result)["failed"] == 2
     places = {finding.message.split(":")[0]: finding.location for finding in result.findings}
     assert places == {"tests.test_broken": "tests/test_broken.py:1", "tests.test_one.TestIt.test_bad": "tests/test_one.py:3"}
-    assert "python -m pytest tests/test_one.py::TestIt::test_bad" in result.steps
+    python = child.pasteable("python", str(tmp_path))
+    assert f"{python} -m pytest tests/test_one.py::TestIt::test_bad" in result.steps
