@@ -42,7 +42,7 @@ class Exponential:
             fail at the same instant.
     """
 
-    __slots__ = ("delay", "factor", "initial", "jitter", "maximum", "multiplier", "spread")
+    __slots__ = ("_widths", "delay", "factor", "initial", "jitter", "maximum", "multiplier", "spread")
 
     delay: Callable[[int, float, Callable[[], float]], float]
 
@@ -62,6 +62,8 @@ class Exponential:
         self.jitter = choice("Exponential.jitter", jitter, JITTERS)
         self.factor = number("Exponential.factor", factor, 0.0, 1.0)
         self.spread = number("Exponential.spread", spread, 0.0, self.maximum)
+        # Index 0 is no attempt; later ones than these are computed.
+        self._widths = (0.0, *(self.window(attempt) for attempt in range(1, 33)))
         # The jitter is chosen once, not at every failure.
         self.delay = getattr(self, "_" + self.jitter)
 
@@ -76,7 +78,7 @@ class Exponential:
         return width if width < self.maximum else self.maximum
 
     def _full(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        return draw() * self.window(attempt)
+        return draw() * (self._widths[attempt] if attempt <= 32 else self.window(attempt))
 
     def _equal(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
         return (0.5 + 0.5 * draw()) * self.window(attempt)

@@ -18,6 +18,7 @@ from gates.recovery.circuit import (
     CLOSED,
     DISABLED,
     FOREVER,
+    FREE,
     ISOLATED,
     METRICS_ONLY,
     CircuitBreakerConfig,
@@ -34,6 +35,7 @@ from gates.recovery.classification import (
 )
 from gates.recovery.configuration import callable_, instance
 from gates.recovery.errors import CircuitBreakerOpen
+from gates.recovery.events import Event
 from gates.recovery.machine import Machine
 from gates.recovery.permit import Guard, Permit
 from gates.recovery.weaving import SYNC, Step, colour_of
@@ -49,6 +51,9 @@ if TYPE_CHECKING:
 
     P = ParamSpec("P")
     R = TypeVar("R")
+
+
+_ANSWERED: dict[str, object] = {"outcome": SUCCESS, "state": CLOSED, "slow": False}
 
 
 class CircuitBreaker(Step, Machine):
@@ -204,6 +209,8 @@ class CircuitBreaker(Step, Machine):
 
     def admit(self) -> int:
         """A permit by the long way, when not everybody is admitted or somebody listens. Raises CircuitBreakerOpen."""
+        if self.state in FREE:
+            return self.generation
         permit = self._under_lock(self._admitting)
         if not permit:
             seen = self.snapshot()
@@ -212,6 +219,11 @@ class CircuitBreaker(Step, Machine):
 
     def succeeded(self, permit: int, started: float = FOREVER) -> None:
         """The call of *permit*, begun at *started*, came back well."""
+        if permit == self.generation and not self.failures and self.window is None and self.state is CLOSED:
+            # Only somebody who listens brought us here, and there is nothing to change.
+            core = self.core
+            core.listeners.tell(Event("outcome", self.name, core.clock(), _ANSWERED))
+            return
         self.told(permit, SUCCESS, "", 0.0, started)
 
     def failed(self, permit: int, error: BaseException, started: float = FOREVER) -> None:

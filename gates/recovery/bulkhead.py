@@ -91,6 +91,8 @@ class Bulkhead(Step):
         self._lock = shared_lock()
         self._waiting: dict[ThreadWaiter | TaskWaiter, None] = {}
 
+    keeps_tail = True
+
     @property
     def waiting(self) -> int:
         """How many callers are in the queue."""

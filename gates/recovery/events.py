@@ -35,28 +35,29 @@ class Event:
 
 
 class Listeners:
-    """The listeners of one source. One that raises is logged once and changes nothing."""
+    """The listeners of one source. One that raises is logged once and changes nothing.
 
-    __slots__ = ("_complained", "_listeners")
+    Attributes:
+        listening: those who are told.
+    """
+
+    __slots__ = ("_complained", "listening")
 
     def __init__(self) -> None:
-        self._listeners: tuple[Listener, ...] = ()
+        self.listening: tuple[Listener, ...] = ()
         self._complained: tuple[Listener, ...] = ()
-
-    def __bool__(self) -> bool:
-        return bool(self._listeners)
 
     def add(self, listener: Listener) -> None:
         """Tell *listener* from now on."""
-        self._listeners = (*self._listeners, listener)
+        self.listening = (*self.listening, listener)
 
     def remove(self, listener: Listener) -> None:
         """Tell *listener* no longer; nothing happens when it was not told."""
-        self._listeners = tuple(known for known in self._listeners if known != listener)
+        self.listening = tuple(known for known in self.listening if known != listener)
 
     def tell(self, event: Event) -> None:
         """Hand *event* to every listener."""
-        for listener in self._listeners:
+        for listener in self.listening:
             try:
                 listener(event)
             except Exception:

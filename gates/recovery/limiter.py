@@ -70,6 +70,8 @@ class RateLimiter(Step):
         self._count = 0
         self._queue: dict[object, None] = {}
 
+    keeps_tail = True
+
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the admission before the call."""
         source.line(f"{source.waits}{source.bind(self.enter_task if source.waits else self.enter, 'enter')}()")

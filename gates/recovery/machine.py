@@ -65,14 +65,14 @@ class Machine:
 
     def refresh(self) -> None:
         """Set the fields that the woven path reads."""
-        watched, free, outage = bool(self.core.listeners), self.state in FREE, self.outage
+        watched, free, outage = bool(self.core.listeners.listening), self.state in FREE, self.outage
         self.gate = self.generation if free and not watched else 0
         hurt = self.failures > 0 if self.window is None else self.window.watchful()
         self.alert = watched or not free or hurt
         self.until = NEVER if outage is None or watched or free or self.state is HALF_OPEN else outage.until
 
     def _note(self, events: list[Event], kind: str, now: float, **detail: object) -> None:
-        if self.core.listeners:
+        if self.core.listeners.listening:
             events.append(Event(kind, self.name, now, detail))
 
     def _enter(self, events: list[Event], state: CircuitState, now: float) -> None:

@@ -135,6 +135,8 @@ class Retry(Step):
         for field, value in (("random", self.draw), ("sleep", sleep), ("sleep_async", self.sleep_async), *optional):
             callable_(f"Retry.{field}", value)
 
+    keeps_tail = True
+
     def listen(self, listener: Listener) -> Callable[[], None]:
         """Tell *listener* every `retry` and every `gave_up`; the answer ends that. Success without failure tells nothing."""
         callable_("Retry.listen", listener)
@@ -147,38 +149,60 @@ class Retry(Step):
             raise ConfigurationError(
                 "Retry", source.name, "a function or coroutine function: what was yielded can't be taken back"
             )
-        limit = self._limit
+        limit, deadline = self._limit, self._deadline
+        source.tail = source.tail and limit is None and deadline is None
         attempt = inner if limit is None else lambda: limit.weave(source, inner)
-        if self._deadline is None:
+        if deadline is None:
             self._weave_loop(source, attempt)
         else:
-            self._deadline.weave(source, lambda: self._weave_loop(source, attempt))
+            deadline.weave(source, lambda: self._weave_loop(source, attempt))
 
     def _weave_loop(self, source: Source, attempt: Callable[[], None]) -> None:
-        """Write the loop. On success without a failure before, all that runs is two assignments."""
-        story, delay = source.local("story"), source.local("delay")
+        """Write the first attempt by itself, which is all that runs while nothing fails, and then the loop."""
+        story, delay, failed = source.local("story"), source.local("delay"), source.bind(self.teller(), "failed")
+        source.tail = source.tail and self.budget is None and not self._judges_results()
+        first = source.block("try:")
+        with first:
+            self._weave_attempt(source, attempt)
+        if not source.returned:
+            first.before(f"{story} = None")
+        with source.block("except Exception as _r_error:"):
+            source.line(f"{story} = [0, 0.0]", f"{delay} = {failed}({story}, _r_error)")
+            with source.block(f"if {delay} < 0.0:"):
+                source.line("raise")
+        if source.returned:
+            self._weave_further(source, attempt, story, delay, failed)
+        else:
+            with source.block(f"if {story} is not None:"):
+                self._weave_further(source, attempt, story, delay, failed)
+        if self.budget is not None:
+            self.budget.weave_deposit(source)
+
+    def _weave_further(self, source: Source, attempt: Callable[[], None], story: str, delay: str, failed: str) -> None:
+        """Write the pauses and the attempts after the first."""
         sleep = source.bind(self.sleep_async if source.waits else self.sleep, "sleep")
-        source.line(f"{story} = None")
         with source.block("try:"), source.block("while True:"):
-            with source.block("try:"):
-                attempt()
-                if self.classifier is not None and self.classifier.results is not None:
-                    source.line(f"{source.bind(reject(self.classifier.results), 'reject')}(_r_result)")
-            with source.block("except Exception as _r_error:"):
-                with source.block(f"if {story} is None:"):
-                    source.line(f"{story} = [0, 0.0]")
-                source.line(f"{delay} = {source.bind(self.teller(), 'failed')}({story}, _r_error)")
-                with source.block(f"if {delay} < 0.0:"):
-                    source.line("raise")
-            with source.block("else:"):
-                source.line("break")
             with source.block(f"if {delay}:"):
                 source.line(f"{source.waits}{sleep}({delay})")
+            with source.block("try:"):
+                self._weave_attempt(source, attempt)
+                if not source.returned:
+                    source.line("break")
+            with source.block("except Exception as _r_error:"):
+                source.line(f"{delay} = {failed}({story}, _r_error)")
+                with source.block(f"if {delay} < 0.0:"):
+                    source.line("raise")
         with source.block("finally:"):
             # The story holds errors whose tracebacks hold this frame: forgetting it leaves no cycle for the collector.
             source.line(f"{story} = None")
-        if self.budget is not None:
-            self.budget.weave_deposit(source)
+
+    def _weave_attempt(self, source: Source, attempt: Callable[[], None]) -> None:
+        attempt()
+        if self.classifier is not None and self.classifier.results is not None:
+            source.line(f"{source.bind(reject(self.classifier.results), 'reject')}(_r_result)")
+
+    def _judges_results(self) -> bool:
+        return self.classifier is not None and self.classifier.results is not None
 
     def teller(self) -> Callable[[Story, Exception], float]:
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
@@ -211,7 +235,7 @@ class Retry(Step):
             story.append(delay)
             if made > HISTORY:
                 del story[2:4]
-            if listeners:
+            if listeners.listening:
                 listeners.tell(Event("retry", self.service, 0.0, {"attempt": made, "delay": delay, "outcome": outcome}))
             return delay
 
@@ -244,7 +268,7 @@ class Retry(Step):
         raise kind(made, error, (*history, FailedAttempt(error, 0.0)), self.service) from error
 
     def _gave_up(self, story: Story, why: str) -> None:
-        if self._listeners:
+        if self._listeners.listening:
             self._listeners.tell(Event("gave_up", self.service, 0.0, {"attempts": story[0], "why": why}))
 
 

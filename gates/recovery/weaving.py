@@ -42,14 +42,18 @@ class Source:
         colour: sync, async or generator; what the callee is.
         name: the callee's name, for messages.
         block_only: whether it is a `with` block, which can't be run twice and has no value.
+        tail: whether nothing follows what is written next, so that the value may be returned where it arises.
+        returned: whether the call that was written last returns its value.
     """
 
-    __slots__ = ("_depth", "_lines", "block_only", "bound", "colour", "name")
+    __slots__ = ("_depth", "_lines", "block_only", "bound", "colour", "name", "returned", "tail")
 
     def __init__(self, colour: str, name: str, block_only: bool = False) -> None:
         self.colour = colour
         self.name = name
         self.block_only = block_only
+        self.tail = not block_only
+        self.returned = False
         self.bound: dict[str, object] = {}
         self._lines: list[str] = []
         self._depth = 2
@@ -86,10 +90,17 @@ class Source:
 
 
 class _Block:
-    __slots__ = ("_source",)
+    """The body of a header; `before` puts a line in front of the header when the body is written."""
+
+    __slots__ = ("_place", "_source")
 
     def __init__(self, source: Source) -> None:
         self._source = source
+        self._place = len(source._lines) - 1
+
+    def before(self, text: str) -> None:
+        """Put *text* before the header."""
+        self._source._lines.insert(self._place, "    " * self._source._depth + text)
 
     def __enter__(self) -> None:
         self._source._depth += 1
@@ -99,9 +110,15 @@ class _Block:
 
 
 class Step:
-    """One primitive of a policy; as a decorator it is a policy of itself alone."""
+    """One primitive of a policy; as a decorator it is a policy of itself alone.
+
+    Attributes:
+        keeps_tail: whether the step writes nothing after what it guards, except in a `finally`.
+    """
 
     __slots__ = ()
+
+    keeps_tail = False
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the step's lines; *inner* writes what it guards, which leaves its value in `_r_result`."""
@@ -152,10 +169,13 @@ def colour_of(function: object) -> str:
 
 def nest(steps: Sequence[Step], source: Source, inner: Callable[[], None]) -> None:
     """Write *steps*, outermost first, around what *inner* writes."""
-    if steps:
-        steps[0].weave(source, lambda: nest(steps[1:], source, inner))
-    else:
+    if not steps:
         inner()
+        return
+    tail = source.tail
+    source.tail = tail and steps[0].keeps_tail
+    steps[0].weave(source, lambda: nest(steps[1:], source, inner))
+    source.tail = tail
 
 
 def refuse_generators(step: str, source: Source) -> None:
@@ -169,7 +189,12 @@ def _assemble(steps: Sequence[Step], source: Source, function: object, declared:
     waits = {ASYNC: "await ", GENERATOR: "yield from "}.get(source.colour, "")
 
     value = "yield" if source.block_only else f"{waits}{callee}({passed})"
-    nest(steps, source, lambda: source.line(f"{_PREFIX}result = {value}"))
+
+    def write_call() -> None:
+        source.returned = source.tail
+        source.line(f"return {value}" if source.tail else f"{_PREFIX}result = {value}")
+
+    nest(steps, source, write_call)
     if not source.block_only:
         source.line(f"return {_PREFIX}result")
     text = source.text(declared)

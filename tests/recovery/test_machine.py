@@ -21,7 +21,7 @@ from hypothesis.stateful import (
 from gates.recovery import CircuitBreaker, CircuitBreakerConfig, CircuitState, CountWindow, Outcome, TimeWindow
 from gates.recovery.testing import RELEASES, ReferenceBreaker, VirtualClock
 
-STEPS = int(os.environ.get("RECOVERY_STEPS", "2500"))
+STEPS = int(os.environ.get("RECOVERY_STEPS", "1500"))
 """Steps of the state machine in all; nightly it is RECOVERY_STEPS=1000000."""
 
 CONFIGS = [
