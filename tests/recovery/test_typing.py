@@ -1,0 +1,20 @@
+"""What type checkers see."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+USAGE = Path(__file__).parent / "typed" / "usage.py"
+
+
+@pytest.mark.end_to_end
+def test_signatures_survive_guarding(tmp_path):
+    """mypy --strict over decorated functions, methods, generators and coroutines: right types, and wrong calls are errors."""
+    pytest.importorskip("mypy")
+    command = [sys.executable, "-m", "mypy", "--strict", "--warn-unused-ignores", f"--cache-dir={tmp_path}", str(USAGE)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=USAGE.parents[3])
+    assert done.returncode == 0, done.stdout
