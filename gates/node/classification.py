@@ -150,7 +150,7 @@ class HostAbiError(IcnError):
 
 
 class IcnErrorClassifier(ErrorClassifier):
-    """Classifies what ICN raises by its variant; anything else is permanent, because a mistake of ours does not pass by waiting."""
+    """Classifies what ICN raises by its variant; anything else is permanent: a mistake of ours does not pass by waiting."""
 
     __slots__ = ()
 

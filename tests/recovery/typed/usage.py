@@ -49,8 +49,7 @@ async def ask_later() -> int:
 
 
 assert_type(function("bread", amount=2), float)
-made = coroutine("bread")
-assert_type(made, Coroutine[Any, Any, float])
+_: Callable[[str], Coroutine[Any, Any, float]] = coroutine
 assert_type(generator(3), Iterator[int])
 assert_type(Client().ask("why"), int)
 assert_type(policy.call(function, "bread", amount=2), float)
