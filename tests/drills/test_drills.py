@@ -301,6 +301,14 @@ def test_a_blind_criterion_is_a_missed_drill(repository: Path) -> None:
 
 
 @pytest.mark.end_to_end
+def test_red_by_another_criterion_is_not_caught(repository: Path) -> None:
+    """A run that is NOT READY proves nothing of a criterion that passed in it."""
+    both = {"failed": {"at_most": 0}, "cases": {"at_least": 1}}
+    beside = replace(FAILING, criterion="cases", seed=lambda tree: FAILING.seed(tree).with_gate("unit", criteria=both))
+    assert perform(repository, beside).missed
+
+
+@pytest.mark.end_to_end
 def test_a_defect_that_is_not_there_proves_nothing(repository: Path) -> None:
     """A seed that does nothing passes like its control; that is neither caught nor missed."""
     found = perform(repository, replace(FAILING, seed=lambda tree: tree))

@@ -1,0 +1,29 @@
+"""Every criterion of the project's own spec has a drill that it must catch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from gates import registry
+from gates.drills.catalogue import flattened
+from gates.drills.slowness import PRIMITIVES
+from gates.drills.tree import read_spec
+from gates.model import Outcome
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_whoever_adds_a_criterion_adds_its_drill() -> None:
+    """Each criterion of readiness.yaml is the one that some drill must turn red; only the drills' own gate has none."""
+    drills = flattened(registry.plugins(registry.DRILLS))
+    red = {f"{each.base.gate}:{each.criterion}" for each in drills if each.expects is Outcome.FAIL}
+    gates = {name: gate for name, gate in read_spec(ROOT)["gates"].items() if gate["kind"] != "drills"}
+    assert {f"{name}:{criterion}" for name, gate in gates.items() for criterion in gate["criteria"]} == red
+
+
+def test_every_benchmark_has_its_own_limit() -> None:
+    """A benchmark that is added to the suite without a limit would be measured and never judged."""
+    suite = (ROOT / "benchmarks" / "recovery" / "test_retry_and_breaker.py").read_text()
+    limited = {name.rpartition(".")[2] for name in PRIMITIVES.criteria}
+    measured = {line.split("(")[0].removeprefix("def test_") for line in suite.splitlines() if line.startswith("def test_")}
+    assert measured == limited | {"calibration"}
