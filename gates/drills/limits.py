@@ -9,17 +9,17 @@ from gates.errors import BadFileError
 from gates.model import Tree, Unit
 from gates.quantity import parse
 
-_UPPER = ("below", "at_most")
+_UPPER, _LOWER = ("below", "at_most"), ("above", "at_least")
 
 
-def limit_of(tree: Tree, gate: str, criterion: str, unit: Unit) -> float:
-    """The upper limit of *criterion* in *unit* (profile quick). Raises BadFileError when it has none."""
+def limit_of(tree: Tree, gate: str, criterion: str, unit: Unit, *, lower: bool = False) -> float:
+    """The upper, or the *lower*, limit of *criterion* in *unit* (profile quick). Raises BadFileError when it has none."""
     found = tree.gate(gate)["criteria"][criterion]
     for comparison in found if isinstance(found, list) else [found]:
-        for word in _UPPER:
+        for word in _LOWER if lower else _UPPER:
             if word in comparison:
                 return parse(_quick(comparison[word]), unit)
-    raise BadFileError(f"{gate}:{criterion} has no upper limit that a drill could break")
+    raise BadFileError(f"{gate}:{criterion} has no {'lower' if lower else 'upper'} limit that a drill could break")
 
 
 def _quick(value: Any) -> Any:

@@ -22,6 +22,13 @@ SUSTAINED = Base(
     scenario={"arrivals": {"rate": "300/s", "for": "4.5 s", "shape": "constant"}, "warmup": "1 s"},
     seconds=8.0,
 )
+SUBMISSIONS = Base(
+    name="submissions",
+    gate="sustained",
+    criteria=("latency.p99@steady/submit_job",),
+    scenario={"arrivals": {"rate": "360/s", "for": "5 s", "shape": "constant"}, "warmup": "1 s"},
+    seconds=8.5,
+)
 BURST = Base(
     name="burst",
     gate="burst",
@@ -35,12 +42,12 @@ def _proxied(base: Base, **defect: Any) -> Callable[[Tree], Tree]:
     return lambda tree: tree.with_gate(base.gate, proxy=defect)
 
 
-def _late(base: Base, criterion: str, share: str) -> Callable[[Tree], Tree]:
-    """Hold answers back for 1.5 times the limit of *criterion*."""
+def _late(base: Base, criterion: str, share: str, **only: str) -> Callable[[Tree], Tree]:
+    """Hold answers back for 1.5 times the limit of *criterion*; *only* to requests of a method or path."""
 
     def seed(tree: Tree) -> Tree:
         by = limit_of(tree, base.gate, criterion, Unit.SECONDS) * BEYOND
-        return tree.with_gate(base.gate, proxy={"delay": {"share": share, "by": f"{by!r} s"}})
+        return tree.with_gate(base.gate, proxy={"delay": {"share": share, "by": f"{by!r} s"}, **only})
 
     return seed
 
@@ -90,6 +97,24 @@ DRILLS = (
         _proxied(SUSTAINED, wrong_body={"share": _SHARE}),
         _probe("wrong_body"),
         seconds=9.0,
+    ),
+    Drill(
+        "slow-submissions",
+        "One submission in twenty is answered after 1.5 times the limit of its flow's p99; reads are as fast as ever.",
+        SUBMISSIONS,
+        "latency.p99@steady/submit_job",
+        _late(SUBMISSIONS, "latency.p99@steady/submit_job", _SHARE, path="/mesh/submit"),
+        _probe("delay"),
+        seconds=9.5,
+    ),
+    Drill(
+        "errors-in-a-burst",
+        "One request in twenty of a burst is refused with 503.",
+        BURST,
+        "errors.ratio",
+        _proxied(BURST, errors={"share": _SHARE, "status": 503}),
+        _probe("error"),
+        seconds=7.0,
     ),
     Drill(
         "slow-burst",

@@ -15,13 +15,19 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from starlette.requests import Request
+from starlette.responses import Response
+
 from gates.node import __main__ as command
-from gates.node import store
+from gates.node import peers, store
+from gates.node.app import Node
 from gates.node.jobs import Submission, job_id
-from gates.node.store import Receipt, Store
+from gates.node.store import Receipt, Store, StoreUnavailable
 
 Tell = Callable[[str], None]
 DELAY = 0.3
+OVERSLEPT = 7.0
+CLOSE_LOOK = 0.05
 
 
 def ack_before_durable(tell: Tell) -> None:
@@ -76,10 +82,40 @@ def forget_keys(tell: Tell) -> None:
     Store._new_id = other_id  # type: ignore[method-assign]
 
 
+def slow_restart(tell: Tell) -> None:
+    """A node that finds a database of an earlier life takes seconds before it serves."""
+    open_store = Store.open
+
+    def oversleep(self: Store, mana: int) -> None:
+        if (self._folder / "node.db").exists():
+            tell("asleep")
+            time.sleep(OVERSLEPT)
+            tell("awake")
+        open_store(self, mana)
+
+    Store.open = oversleep  # type: ignore[method-assign]
+
+
+def refuse_when_peer_down(tell: Tell) -> None:
+    """A node refuses jobs while one of its peers does not answer: one failure takes the whole federation down."""
+    peers.PACE = CLOSE_LOOK
+    submit = Node.submit
+
+    async def refuse(self: Node, request: Request) -> Response:
+        if self.peers.reachable < len(self.peers.urls):
+            tell(request.headers.get("idempotency-key", ""))
+            raise StoreUnavailable("a peer does not answer")
+        return await submit(self, request)
+
+    Node.submit = refuse  # type: ignore[method-assign]
+
+
 DEFECTS: Mapping[str, Callable[[Tell], None]] = {
     "ack-before-durable": ack_before_durable,
     "double-charge": double_charge,
     "forget-keys": forget_keys,
+    "slow-restart": slow_restart,
+    "refuse-when-peer-down": refuse_when_peer_down,
 }
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import sqlite3
 from collections.abc import Callable, Iterator
@@ -14,9 +15,25 @@ from gates.model import Base, Drill, Sighting, Tree
 CRASH = Base(
     name="crash",
     gate="crash",
-    criteria=("acknowledged.lost", "acknowledged.duplicated", "mana.imbalance"),
-    scenario={"arrivals": {"rate": "120/s", "for": "4 s"}, "warmup": "0.5 s"},
+    criteria=("acknowledged.lost", "acknowledged.duplicated", "mana.imbalance", "unavailable@fault/healthy"),
+    scenario={
+        "arrivals": {"rate": "200/s", "for": "5 s"},
+        "warmup": "0.5 s",
+        "faults": [{"at": "30 %", "for": "40 %", "crash": {"node": "node-b"}}],
+    },
     seconds=8.0,
+)
+# a recovery that does not come is a breach only once it was watched for longer than its limit
+RECOVERY = Base(
+    name="recovery",
+    gate="crash",
+    criteria=("recovery.time",),
+    scenario={
+        "arrivals": {"rate": "60/s", "for": "9 s"},
+        "warmup": "0.5 s",
+        "faults": [{"at": "10 %", "for": "5 %", "crash": {"node": "node-b"}}],
+    },
+    seconds=12.0,
 )
 
 
@@ -80,6 +97,27 @@ def _stored_twice(gate: Path, _tree: Path) -> Sighting:
     return Sighting(struck, twice, f"{struck:,} keys were forgotten, and the databases hold {twice:,} jobs beyond one a key")
 
 
+def _overslept(gate: Path, _tree: Path) -> Sighting:
+    """The defect's own log, which the node wrote by its own clock: from falling asleep to waking up."""
+    told = [[json.loads(line) for line in log.read_text().splitlines()] for log in sorted(gate.rglob("defect.jsonl"))]
+    asleep = [line["time"] for lines in told for line in lines if line["key"] == "asleep"]
+    awake = [line["time"] for lines in told for line in lines if line["key"] == "awake"]
+    longest = max((late - early for early, late in zip(asleep, awake, strict=False)), default=0.0)
+    return Sighting(len(asleep), len(awake), f"{len(asleep)} restarts were held up, the longest for {longest:.1f} s")
+
+
+def _refused_though_sound(gate: Path, _tree: Path) -> Sighting:
+    """What the nodes say that they refused, and which of those clients saw refused, by the recorded history."""
+    struck = {key for node in _nodes(gate) for key in node.struck}
+    with gzip.open(gate / "evidence" / "history.jsonl.gz", "rt", encoding="utf-8") as file:
+        fields, *lines = [json.loads(line) for line in file]
+    operations = [dict(zip(fields["fields"], line, strict=True)) for line in lines if isinstance(line, list)]
+    seen = sum(operation["key"] in struck and operation["code"] == 503 for operation in operations)
+    return Sighting(
+        len(struck), seen, f"nodes refused {len(struck):,} jobs because of a peer, and clients were told so {seen:,} times"
+    )
+
+
 DRILLS = (
     Drill(
         "ack-before-durable",
@@ -107,5 +145,23 @@ DRILLS = (
         _with_defect("forget-keys"),
         _stored_twice,
         seconds=8.0,
+    ),
+    Drill(
+        "refuse-when-peer-down",
+        "Nodes refuse jobs while a peer does not answer, so that one failure takes all of them down.",
+        CRASH,
+        "unavailable@fault/healthy",
+        _with_defect("refuse-when-peer-down"),
+        _refused_though_sound,
+        seconds=8.0,
+    ),
+    Drill(
+        "slow-restart",
+        "A node that starts again takes seven seconds before it serves.",
+        RECOVERY,
+        "recovery.time",
+        _with_defect("slow-restart"),
+        _overslept,
+        seconds=15.0,
     ),
 )

@@ -46,7 +46,7 @@ class FederationSettings(BaseModel):
 
     nodes: int = Field(default=3, ge=1, le=10)
     mana: int = Field(default=10_000_000, ge=0, le=10**15)
-    defect: Literal["", "ack-before-durable", "double-charge", "forget-keys"] = ""
+    defect: Literal["", "ack-before-durable", "double-charge", "forget-keys", "slow-restart", "refuse-when-peer-down"] = ""
 
 
 class Federation:
