@@ -6,8 +6,10 @@ def test_the_report_opens_in_a_browser() -> None: ...
 
 from __future__ import annotations
 
+import ctypes
 import os
 import shutil
+import signal
 from collections import Counter
 from collections.abc import Sequence
 
@@ -16,12 +18,28 @@ import pytest
 LEFT_OUT = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
+def pytest_configure() -> None:
+    """Heed Ctrl-C even when a shell started us in its background: tests send it to processes that would inherit our deafness."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 def missing_programs(item: pytest.Item) -> list[tuple[str, str]]:
     """The (program, installing line) pairs of *item*'s `needs` marks whose program is not on this machine."""
+    return [(program, line) for program, line in (mark.args for mark in item.iter_markers("needs")) if not is_here(program)]
+
+
+def is_here(program: str) -> bool:
+    """Whether *program* can be run, or, when it is a shared library, loaded."""
+    if ".so" in program:
+        try:
+            ctypes.CDLL(program)
+        except OSError:
+            return False
+        return True
     # Debian keeps servers in sbin, which an ordinary user's PATH leaves out.
     path = os.pathsep.join([os.environ.get("PATH", os.defpath), "/usr/sbin", "/sbin"])
-    marks = [mark.args for mark in item.iter_markers("needs")]
-    return [(program, line) for program, line in marks if shutil.which(program, path=path) is None]
+    return shutil.which(program, path=path) is not None
 
 
 @pytest.hookimpl(trylast=True)  # after -m and -k, so that what nobody asked for is not counted

@@ -182,3 +182,20 @@ def test_inputs_of_a_manual_run_are_overrides_that_the_spec_knows() -> None:
     assert (sustained.settings["load"]["rate"], sustained.settings["load"]["seconds"]) == (200, 600)
     assert sustained.target is not None
     assert len(sustained.target.endpoints) == 5
+
+
+def test_ci_installs_every_program_that_a_test_needs() -> None:
+    """Otherwise GATES_REQUIRE=all would fail on a bare machine."""
+    tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path.name != "test_needs.py")
+    needs = set(re.findall(r'mark\.needs\("([^"]+)", "apt-get install ([^"]+)"\)', tests))
+    assert needs
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    pairs = set(re.findall(r"([\w.-]+):([\w.-]+)", script.partition("programs=(")[2].partition(")")[0]))
+    lines = {(library, package) for library, package in needs if ".so" in library}
+    assert needs - lines <= pairs
+    assert all(f"wanted+=({package})" in script for _, package in lines)
+
+
+def test_the_script_of_ci_is_clean_for_shellcheck() -> None:
+    """What nobody runs by hand is read by a machine."""
+    assert run("shellcheck", ".ci/run").stdout == ""

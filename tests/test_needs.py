@@ -14,6 +14,10 @@ SUITE = """
     @pytest.mark.needs("sh", "apt-get install dash")
     def test_here(): pass
 
+    @pytest.mark.needs("libc.so.6", "apt-get install libc6")
+    def test_with_a_library(): pass
+
+    @pytest.mark.needs("no-such-library.so.1", "apt-get install no-such-library1")
     @pytest.mark.needs("no-such-program", "apt-get install no-such-package")
     def test_elsewhere(): pass
 """
@@ -32,7 +36,7 @@ def suite(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> pytest.
 def test_an_absent_program_leaves_its_tests_out_and_the_summary_says_how_to_install_it(suite: pytest.Pytester) -> None:
     """The other tests run; the sentence has the count, the program and the line."""
     result = suite.runpytest_inprocess()
-    result.assert_outcomes(passed=1, deselected=1)
+    result.assert_outcomes(passed=2, deselected=1)
     result.stdout.fnmatch_lines(
         ["1 test was left out: no-such-program is not on this machine; apt-get install no-such-package"]
     )
@@ -44,6 +48,6 @@ def test_an_absent_program_fails_its_tests_where_everything_is_required(
     """With GATES_REQUIRE=all, as CI sets it, nothing is left out."""
     monkeypatch.setenv("GATES_REQUIRE", "all")
     result = suite.runpytest_inprocess()
-    result.assert_outcomes(passed=1, errors=1)
+    result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*no-such-program is required and not here: apt-get install no-such-package*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED

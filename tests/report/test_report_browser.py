@@ -16,7 +16,11 @@ from gates.report.render import render_all
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
 
-pytestmark = [pytest.mark.needs("chromium", "apt-get install chromium"), pytest.mark.end_to_end]
+pytestmark = [
+    pytest.mark.needs("chromium", "apt-get install chromium"),
+    pytest.mark.needs("libatomic.so.1", "apt-get install libatomic1"),  # playwright's driver is linked against it
+    pytest.mark.end_to_end,
+]
 
 
 @pytest.fixture(scope="module")
