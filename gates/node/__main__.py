@@ -16,6 +16,7 @@ import uvicorn
 from gates.node.app import Node
 from gates.node.metrics import Metrics
 from gates.node.peers import Peers
+from gates.node.protocol import BoundedProtocol
 from gates.node.store import Store, StoreUnavailable
 
 
@@ -56,7 +57,7 @@ def _configuration(options: argparse.Namespace, store: Store, metrics: Metrics) 
     return uvicorn.Config(
         node.application(),
         loop="uvloop",
-        http="httptools",
+        http=BoundedProtocol,
         ws="none",
         lifespan="on",
         timeout_keep_alive=75,

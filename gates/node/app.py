@@ -172,7 +172,9 @@ class Node:
             ("GET", "/metrics", self.expose),
         ]
         routes = [Route(path, self._counted(path, handler), methods=[method]) for method, path, handler in handlers]
-        return Starlette(routes=routes, lifespan=self.life, exception_handlers={HTTPException: self._unrouted})
+        made = Starlette(routes=routes, lifespan=self.life, exception_handlers={HTTPException: self._unrouted})
+        made.router.redirect_slashes = False  # a redirect would be an answer without the interface's shape
+        return made
 
     def _counted(self, path: str, handler: Handler) -> Handler:
         latency = self.metrics.latency.labels(path)

@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import Any
 
 HIGHEST_COST = 1000
+MOST_RESOURCES = 2**53
+_RESOURCES = {"cpu_cores", "memory_mb", "storage_mb"}
 _CONTENT_ID = re.compile(r"[A-Za-z0-9]{1,128}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 
@@ -90,11 +92,18 @@ def _spec(fields: dict[str, Any]) -> Any:
     if ("spec_json" in fields) == ("spec_bytes" in fields):
         raise Refusal(422, "expected either spec_json or spec_bytes")
     spec = fields["spec_json"] if "spec_json" in fields else _load(_decoded(fields["spec_bytes"]), "spec_bytes")
-    known = {"kind", "inputs", "outputs", "required_resources"}
-    kind = _object(_object(spec, "the job specification", known).get("kind"), "kind", {"Echo"})
+    parts = _object(spec, "the job specification", {"kind", "inputs", "outputs", "required_resources"})
+    kind = _object(parts.get("kind"), "kind", {"Echo"})
     payload = _object(kind.get("Echo"), "kind.Echo", {"payload"}).get("payload")
     if not isinstance(payload, str):
         raise Refusal(422, "kind.Echo.payload: expected a string")
+    for name in ("inputs", "outputs"):
+        texts = parts.get(name, [])
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise Refusal(422, f"{name}: expected a list of strings")
+    for name, amount in _object(parts.get("required_resources", {}), "required_resources", _RESOURCES).items():
+        if type(amount) is not int or not 0 <= amount <= MOST_RESOURCES:
+            raise Refusal(422, f"required_resources.{name}: expected an integer from 0 to {MOST_RESOURCES}")
     return spec
 
 
