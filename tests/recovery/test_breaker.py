@@ -46,8 +46,9 @@ def fail(breaker, error=None) -> None:
 def tripped(clock, **more) -> CircuitBreaker:
     """A breaker that has just opened."""
     breaker = make(clock, **more)
-    while breaker.state is CLOSED:
+    for _ in range(breaker.config.failure_threshold):
         fail(breaker)
+    assert breaker.state is OPEN
     return breaker
 
 
@@ -269,9 +270,7 @@ def test_probes_ramp_up(clock):
     clock.advance(10)
     admitted = []
     for _ in range(4):
-        permits = []
-        while permit := breaker.try_acquire():
-            permits.append(permit)
+        permits = [permit for _ in range(50) if (permit := breaker.try_acquire())]
         admitted.append(len(permits))
         permits[0].succeeded()
         for permit in permits[1:]:
