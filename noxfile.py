@@ -95,6 +95,13 @@ def budgets(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def compare_recovery(session: nox.Session) -> None:
+    """Measure the recovery primitives against their Python peers, and write the tables into docs/recovery."""
+    install(session, "", "--group=peers")
+    session.run("python", "benchmarks/compare_recovery.py", "--write", "docs/recovery", *session.posargs)
+
+
+@nox.session(default=False)
 def gates(session: nox.Session) -> None:
     """The full environment, for `./noxw gates ARGS`."""
     install(session, "[all]", "--group=test")

@@ -17,7 +17,7 @@ _CONFTEST = '''"""A seeded defect."""
 
 from pathlib import Path
 
-from gates.recovery.backoff import Exponential
+from gates.recovery import backoff
 from gates.recovery.breaker import CircuitBreaker
 from gates.recovery.budget import RetryBudget
 from gates.recovery.circuit import CLOSED
@@ -99,11 +99,14 @@ def withdraw(self):
 RetryBudget.withdraw = withdraw
 """
 _NO_JITTER = """
-def _full(self, attempt, previous, draw):
-    reached()
-    return self.window(attempt)
+def _full(of):
+    def delay(attempt, previous, draw):
+        reached()
+        return of.window(attempt)
 
-Exponential._full = _full
+    return delay
+
+backoff._JITTERED["full"] = _full
 """
 
 

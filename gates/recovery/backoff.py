@@ -21,9 +21,6 @@ if TYPE_CHECKING:
             """Seconds to wait after failed attempt *attempt*."""
 
 
-JITTERS = ("full", "equal", "decorrelated", "proportional", "none")
-
-
 class Exponential:
     """The delay grows by *multiplier* with every attempt, up to *maximum*.
 
@@ -42,9 +39,10 @@ class Exponential:
             fail at the same instant.
     """
 
-    __slots__ = ("_widths", "delay", "factor", "initial", "jitter", "maximum", "multiplier", "spread")
+    __slots__ = ("delay", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "window")
 
     delay: Callable[[int, float, Callable[[], float]], float]
+    window: Callable[[int], float]
 
     def __init__(
         self,
@@ -62,37 +60,62 @@ class Exponential:
         self.jitter = choice("Exponential.jitter", jitter, JITTERS)
         self.factor = number("Exponential.factor", factor, 0.0, 1.0)
         self.spread = number("Exponential.spread", spread, 0.0, self.maximum)
-        # Index 0 is no attempt; later ones than these are computed.
-        self._widths = (0.0, *(self.window(attempt) for attempt in range(1, 33)))
-        # The jitter is chosen once, not at every failure.
-        self.delay = getattr(self, "_" + self.jitter)
+        # Functions of the figures and not bound methods, which would hold the schedule that holds them.
+        self.window = _windows(self.initial, self.maximum, self.multiplier, self.spread)
+        self.delay = _JITTERED[self.jitter](self)
 
-    def window(self, attempt: int) -> float:
-        """The seconds that jitter is drawn from after failed attempt *attempt*; no attempt is too high for it."""
+
+def _windows(initial: float, maximum: float, multiplier: float, spread: float) -> Callable[[int], float]:
+    """The function from a failed attempt to the seconds that jitter is drawn from; no attempt is too high for it."""
+
+    def window(attempt: int) -> float:
         try:
-            width = self.initial * self.multiplier ** (attempt - 1)
+            width = initial * multiplier ** (attempt - 1)
         except OverflowError:
-            return self.maximum
-        if width < self.spread:
-            width = self.spread
-        return width if width < self.maximum else self.maximum
+            return maximum
+        return min(maximum, max(spread, width))
 
-    def _full(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        return draw() * (self._widths[attempt] if attempt <= 32 else self.window(attempt))
+    return window
 
-    def _equal(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        return (0.5 + 0.5 * draw()) * self.window(attempt)
 
-    def _decorrelated(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        before = previous if previous > self.initial else self.initial
-        ceiling = min(self.maximum, max(3.0 * before, self.spread))
-        return self.initial + draw() * (ceiling - self.initial)
+def _full(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
+    window = of.window
+    # Index 0 is no attempt; later ones than these are computed.
+    known = (0.0, *(window(attempt) for attempt in range(1, 33)))
 
-    def _proportional(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        return min(self.maximum, self.window(attempt) * (1.0 + self.factor * draw()))
+    def delay(attempt: int, previous: float, draw: Callable[[], float]) -> float:
+        return draw() * (known[attempt] if attempt <= 32 else window(attempt))
 
-    def _none(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        return self.window(attempt)
+    return delay
+
+
+def _equal(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
+    window = of.window
+    return lambda attempt, previous, draw: (0.5 + 0.5 * draw()) * window(attempt)
+
+
+def _decorrelated(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
+    initial, maximum, spread = of.initial, of.maximum, of.spread
+
+    def delay(attempt: int, previous: float, draw: Callable[[], float]) -> float:
+        ceiling = min(maximum, max(3.0 * max(previous, initial), spread))
+        return initial + draw() * (ceiling - initial)
+
+    return delay
+
+
+def _proportional(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
+    window, maximum, factor = of.window, of.maximum, of.factor
+    return lambda attempt, previous, draw: min(maximum, window(attempt) * (1.0 + factor * draw()))
+
+
+def _none(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
+    window = of.window
+    return lambda attempt, previous, draw: window(attempt)
+
+
+_JITTERED = {"full": _full, "equal": _equal, "decorrelated": _decorrelated, "proportional": _proportional, "none": _none}
+JITTERS = tuple(_JITTERED)
 
 
 class Constant:

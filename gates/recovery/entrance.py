@@ -8,11 +8,11 @@ from gates.recovery.classification import ErrorClassifier
 from gates.recovery.configuration import choice, instance, number, whole
 from gates.recovery.deadline import TimeLimit
 from gates.recovery.retry import Retry
-from gates.recovery.weaving import weave
+from gates.recovery.weaving import SYNC, Step, colour_of, weave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable, Callable, Sequence
     from typing import Any, TypeVar, overload
 
     R = TypeVar("R")
@@ -109,13 +109,13 @@ def retry_with_backoff(  # noqa: F811 - what the overloads above stand for
 ) -> Any:
     """Call *operation* until it succeeds, fails permanently or has used up its attempts; the original's entrance.
 
-    A coroutine function gives an awaitable. *arguments* are those of Retry, such as
+    A coroutine function, or a function that gives an awaitable, gives an awaitable. *arguments* are those of Retry, such as
     `budget`, `deadline`, `random`, `sleep`, `sleep_async`.
 
     Raises ExhaustedRetries after the last attempt and Permanent for an error that is not retryable, both with the operation's
     error as `last_error` and `__cause__`. A cancelled task's CancelledError, KeyboardInterrupt and SystemExit pass through.
     """
-    return weave((_retry(config, classifier, service_name, arguments),), operation)()
+    return _called((_retry(config, classifier, service_name, arguments),), operation)
 
 
 @overload
@@ -154,7 +154,7 @@ def resilient_operation(  # noqa: F811 - what the overloads above stand for
     breaker is inside the retry, and an open breaker ends the retries with CircuitBreakerOpen.
     """
     instance("resilient_operation.circuit_breaker", circuit_breaker, CircuitBreaker, "a CircuitBreaker")
-    return weave((_retry(config, classifier, service_name, arguments), circuit_breaker), operation)()
+    return _called((_retry(config, classifier, service_name, arguments), circuit_breaker), operation)
 
 
 async def with_timeout(operation: Callable[[], Awaitable[R]], duration: float, service_name: str = "") -> R:
@@ -165,6 +165,32 @@ async def with_timeout(operation: Callable[[], Awaitable[R]], duration: float, s
 
     timed.__name__ = service_name or timed.__name__
     return await TimeLimit(duration)(timed)()
+
+
+class _Awaitable(BaseException):  # noqa: N818 - no error: it carries an awaitable out of the steps that can't await it
+    """What a function without a colour turned out to give; no Exception, so that no step makes anything of it."""
+
+
+def _called(steps: Sequence[Step], operation: Callable[[], Any]) -> Any:
+    """*operation* called inside *steps*, in whatever colour it turns out to have: `lambda: fetch(url)` does not tell before."""
+    if colour_of(operation) != SYNC:
+        return weave(steps, operation)()
+
+    def looked_at() -> Any:
+        result = operation()
+        if hasattr(result, "__await__"):
+            raise _Awaitable(result)
+        return result
+
+    try:
+        return weave(steps, looked_at)()
+    except _Awaitable as found:
+        first = list(found.args)
+
+    async def awaited() -> Any:
+        return await (first.pop() if first else operation())
+
+    return weave(steps, awaited)()
 
 
 def _retry(

@@ -21,10 +21,12 @@ from gates.recovery import (
     CircuitState,
     Constant,
     CountWindow,
+    ErrorRecoveryConfig,
     ExhaustedRetries,
     Policy,
     Retry,
     RetryBudget,
+    retry_with_backoff,
 )
 from gates.recovery.locks import shared_lock
 from gates.recovery.testing import VirtualClock, run
@@ -68,6 +70,14 @@ def test_a_retried_call_leaves_no_cycle(collected, reraise, last):
         with contextlib.suppress(BaseException):
             operation()
     assert len(calls) == 30
+    assert collected() == 0
+
+
+def test_the_originals_entrance_leaves_no_cycle(collected):
+    """Each call makes a retry of its own and takes it away again."""
+    for _ in range(5):
+        with contextlib.suppress(ExhaustedRetries):
+            retry_with_backoff(broken, ErrorRecoveryConfig.testing(), sleep=lambda seconds: None)
     assert collected() == 0
 
 

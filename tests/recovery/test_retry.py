@@ -10,6 +10,7 @@ import pytest
 from gates.recovery import (
     CircuitBreaker,
     CircuitBreakerConfig,
+    CircuitBreakerOpen,
     ConfigurationError,
     Constant,
     ErrorClassifier,
@@ -19,6 +20,7 @@ from gates.recovery import (
     Permanent,
     ResultRejected,
     Retry,
+    resilient_operation,
     retry_with_backoff,
 )
 from gates.recovery.testing import VirtualClock, seeded
@@ -241,3 +243,30 @@ def test_decorators_may_be_stacked(clock):
     with pytest.raises(ExhaustedRetries):
         guarded()
     assert breaker.snapshot().trips == 1
+
+
+def test_a_function_that_gives_an_awaitable_is_retried_as_a_coroutine(clock):
+    """`lambda: fetch(url)` shows its colour only when it is called; it is guarded all the same, and nothing is called twice."""
+    operation = Failing(2)
+    answer = retry_with_backoff(
+        lambda: {"fetch": operation.later}["fetch"](), ErrorRecoveryConfig.testing(), sleep_async=clock.sleep_async
+    )
+    assert asyncio.run(answer) == "answer"
+    assert (operation.calls, clock.sleeps) == (3, [0.01, 0.02])
+
+
+def test_the_breaker_is_inside_the_retry_of_the_originals_entrance(clock):
+    """`resilient_operation` asks the breaker before every attempt and tells it how each one ended."""
+    breaker = CircuitBreaker("prices", CircuitBreakerConfig(2), clock=clock)
+    operation = Failing(9)
+    with pytest.raises(CircuitBreakerOpen):
+        resilient_operation(operation, ErrorRecoveryConfig.production(), breaker, sleep=clock.sleep)
+    assert operation.calls == 2
+    healthy = CircuitBreaker("prices", clock=clock)
+    assert asyncio.run(resilient_operation(Failing(0).later, None, healthy)) == "answer"
+
+
+def test_what_is_in_the_way_of_the_function_is_refused():
+    """A guard above @staticmethod would lose it; it says where the guard belongs."""
+    with pytest.raises(ConfigurationError, match="the function below @staticmethod"):
+        Retry(2)(staticmethod(len))
