@@ -10,6 +10,7 @@ import hashlib
 import json
 import math
 import os
+import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -22,7 +23,9 @@ from typing import Any, TypeVar
 from gates.errors import BadFileError
 
 T = TypeVar("T")
+_LARGEST = 2**1023  # beyond it an integer is no float any more
 TAG = "type"
+_HALF_OF_A_PAIR = re.compile(r"\\u[dD][89a-fA-F]")  # an escape that, alone, is no character and could never be written again
 _PLAIN = frozenset({str, int, float, bool, type(None)})  # most values of a report: decided first, and by identity
 
 
@@ -99,6 +102,8 @@ def loads(text: str, cls: type[T], *, location: str = "") -> T:
     """The *cls* in a JSON *text*. Raises BadFileError with *location* and the path of the value."""
     try:
         data = json.loads(text, parse_constant=_refuse_constant)
+        if _HALF_OF_A_PAIR.search(text):
+            json.dumps(data, ensure_ascii=False).encode()
     except (ValueError, RecursionError) as error:
         raise BadFileError(f"not valid JSON: {error}", location=location) from None
     return from_json(cls, data, location=location)
@@ -224,6 +229,8 @@ def _plain_reader(hint: Any) -> _Reader:
             raise _Mismatch(path, "not a finite number")
         if hint is Any:
             return data
+        if isinstance(data, int) and abs(data) >= _LARGEST:
+            raise _Mismatch(path, "not a number that can be calculated with")
         if hint is float and isinstance(data, (int, float)) and not isinstance(data, bool):
             return data
         if isinstance(data, hint) and (hint is bool or not isinstance(data, bool)):

@@ -43,12 +43,22 @@ def test_the_text_is_canonical() -> None:
         ('"execution":"completed"', '"execution":"fine"', "expected one of completed"),
         ('"type":"table"', '"type":"picture"', "expected type to be one of"),
         ("{", "", "not valid JSON"),
+        ('"n":1300', f'"n":1{"0" * 400}', "measurements.0.n: not a number that can be calculated with"),
+        ('"value":0.04', f'"value":1{"0" * 400}', "measurements.0.value: not a number that can be calculated with"),
+        ('"gate":"sustained"', '"gate":"\\ud800"', "surrogates not allowed"),
+        ('"gate":"sustained"', '"gate":"\\uDEAD"', "surrogates not allowed"),
     ],
 )
 def test_what_has_not_its_shape_is_refused_with_its_path(old: str, new: str, why: str) -> None:
     """A wrong file is named by place, never half believed."""
     with pytest.raises(BadFileError, match=why):
         codec.loads(codec.dumps(RESULT).replace(old, new, 1), GateResult, location="result.json")
+
+
+def test_a_character_written_as_a_pair_of_escapes_is_read() -> None:
+    """Only half of a pair is refused."""
+    text = codec.dumps(RESULT).replace('"gate":"sustained"', '"gate":"\\ud83d\\ude00"')
+    assert codec.loads(text, GateResult).gate == "\U0001f600"
 
 
 def test_a_number_that_is_not_finite_is_never_written() -> None:

@@ -12,17 +12,19 @@ DEFAULT = "workflows/readiness.yaml"
 
 
 @click.command("check")
-@click.argument("file", default=DEFAULT, type=click.Path(path_type=Path))
+@click.argument("named", default=DEFAULT, metavar="[FILE]")
 @click.option("--profile", help="Check this profile only.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value, as `gates run` does.")
-def check_command(file: Path, profile: str | None, overrides: tuple[str, ...]) -> None:
+def check_command(named: str, profile: str | None, overrides: tuple[str, ...]) -> None:
     """Check FILE and everything that it names, in every profile unless one is given.
 
     Every error is shown at once with its line. Exit codes: 0 right, 4 wrong.
     """
+    from gates.pipeline.folder import repository_root, spec_file
     from gates.spec import Problem, Resolved, SpecErrors, profiles, resolve
 
-    root = Path.cwd()
+    root = repository_root(Path.cwd())
+    file = spec_file(named, root)
     found: list[Resolved] = []
     problems: list[Problem] = []
     for name in [profile] if profile else profiles(file, root=root):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import importlib
 import os
 import signal
@@ -137,6 +138,10 @@ def _run(arguments: list[str]) -> int:
         return int(Exit.READY)
     except Exception as error:
         _traceback()
+        if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+            hint = f"free some space, then `{started_as()} report` judges what there is"
+            console.error(f"{error.filename or 'a file'} can't be written: {error.strerror}\n  {hint}")
+            return int(Exit.INCONCLUSIVE)
         console.error(f"internal error: {type(error).__name__}: {error}\n  run again with --debug to see where")
         return int(Exit.INTERNAL)
 

@@ -16,19 +16,21 @@ if TYPE_CHECKING:
 
 
 @click.command("plan")
-@click.option("--spec", "file", default=DEFAULT, type=click.Path(path_type=Path), show_default=True, help="The spec.")
+@click.option("--spec", "file", default=DEFAULT, show_default=True, help="The spec.")
 @click.option("--profile", default="quick", show_default=True, help="How much is run.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value of the spec.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan_command(file: Path, profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan_command(file: str, profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
     """Show what a run would do, without doing it.
 
     Gates of one step run beside each other; those that measure take the machine alone.
     """
     from gates import codec
+    from gates.pipeline.folder import repository_root, spec_file
     from gates.spec import resolve
 
-    resolved = resolve(file, root=Path.cwd(), profile=profile, overrides=overrides)
+    root = repository_root(Path.cwd())
+    resolved = resolve(spec_file(file, root), root=root, profile=profile, overrides=overrides)
     if as_json:
         console.data(codec.dumps({**codec.to_json(resolved), "overrides": list(overrides)}).rstrip("\n"))
         return

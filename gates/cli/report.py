@@ -31,12 +31,14 @@ def report_command(ctx: click.Context, run: str | None, root: str | None, as_jso
 
     RUN is a run's name or folder; without it GATES_RUN, else the run that started last.
     """
+    from gates.pipeline.alive import refuse_going_on
     from gates.pipeline.close import close
     from gates.report import github
     from gates.report.render import render_all
     from gates.report.text import exit_of
 
     folder = chosen_run(run, root)
+    refuse_going_on(folder)
     report = close(folder.path)
     written = render_all(report, folder.path)
     _say(report, written[1], "json" if as_json else wanted)

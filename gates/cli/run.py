@@ -76,13 +76,23 @@ def run_command(
 
 def perform(options: Options) -> Exit:
     """Do what the command was asked for; the code to exit with."""
+    from gates.errors import Exit
+
+    folder, plan = _planned(options)
+    try:
+        return _performed(options, folder, plan)
+    except KeyboardInterrupt:
+        _closed(folder, options)  # the run has begun, so it ends with a report
+        return Exit.INTERRUPTED
+
+
+def _performed(options: Options, folder: RunFolder, plan: Plan) -> Exit:
     from gates.cli.live import progress
     from gates.errors import Exit
     from gates.pipeline.alive import note_session
     from gates.pipeline.close import is_closed
     from gates.pipeline.engine import Engine, exit_of_gates, select
 
-    folder, plan = _planned(options)
     if options.shared:
         if is_closed(folder):
             console.talk(f"the run {folder.run} is closed; its report stays as it is ({folder.path})")
@@ -103,7 +113,7 @@ def _planned(options: Options) -> tuple[RunFolder, Plan]:
     from gates.cli.main import started_as
     from gates.model import Plan
     from gates.pipeline.engine import select
-    from gates.pipeline.folder import RunFolder, checked_run_id, prepare, repository_root, runs_root
+    from gates.pipeline.folder import RunFolder, checked_run_id, prepare, repository_root, runs_root, spec_file
     from gates.pipeline.guardian import tidy_all
     from gates.pipeline.planning import begin, make_plan
 
@@ -120,7 +130,7 @@ def _planned(options: Options) -> tuple[RunFolder, Plan]:
 
     def plan_of(reading: Reading) -> Plan:
         plan = make_plan(
-            _spec(options.file, root), root=root, profile=options.profile or PROFILE, overrides=options.overrides,
+            spec_file(options.file, root), root=root, profile=options.profile or PROFILE, overrides=options.overrides,
             run=options.run, seed=options.seed, runs=runs, reading=reading, command=started_as(),
         )  # fmt: skip
         select(plan, options.only)
@@ -142,12 +152,6 @@ def _same(options: Options, plan: Plan) -> None:
             raise UsageError(
                 f"{name} {asked} differs from the run {plan.run}, which was planned with {planned}", hint="begin a new run"
             )
-
-
-def _spec(file: str, root: Path) -> Path:
-    """FILE as seen from here, or else from the root of the repository."""
-    here = Path(file)
-    return here if here.exists() or here.is_absolute() else root / file
 
 
 def _closed(folder: RunFolder, options: Options) -> Report:

@@ -3,7 +3,7 @@
 Values are frozen; numbers are in base units (seconds, bytes, ratios between 0 and 1). Nothing here does I/O.
 """
 
-from gates.model.drill import Base, Drill, Sighting, Tree
+from gates.model.drill import PROOF, Base, Drill, Sighting, Tree, proves
 from gates.model.exhibit import Exhibit, IntervalRow, Intervals, Limit, Line, LogTail, Quantiles, Series, Table, Window
 from gates.model.measurement import Comparison, Criterion, Interval, Measurement, MetricSpec, criterion_id, split_criterion_id
 from gates.model.plan import Claim, Commit, History, Plan, PlannedGate, Request, RunRecord, TargetPlan
@@ -28,6 +28,7 @@ from gates.model.result import Evidence, Finding, GateResult
 from gates.model.words import Comparator, Disposition, Execution, Level, Outcome, Rule, Severity, Unit, Verdict
 
 __all__ = [
+    "PROOF",
     "Base",
     "Claim",
     "ClaimReport",
@@ -86,5 +87,6 @@ __all__ = [
     "Verdict",
     "Window",
     "criterion_id",
+    "proves",
     "split_criterion_id",
 ]

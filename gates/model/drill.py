@@ -9,6 +9,13 @@ from typing import Any
 
 from gates.model.words import Outcome
 
+PROOF = ("reached", "triggered", "caught", "control")
+
+
+def proves(row: Mapping[str, str]) -> bool:
+    """Whether a row of a drills gate's table shows its criterion red: reached, triggered and caught, beside a sound control."""
+    return all(row.get(fact) == "yes" for fact in PROOF) and {"gate", "criterion"} <= row.keys()
+
 
 @dataclass(frozen=True, slots=True)
 class Tree:

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from gates import codec
-from gates.errors import BadFileError, GatesError
+from gates.errors import BadFileError, Exit, GatesError
 from gates.pipeline.folder import RunFolder
-from gates.pipeline.tree import read_process
+from gates.pipeline.tree import ancestors, read_process
 
 SESSION = ".session.json"
 
@@ -35,11 +35,13 @@ class EngineNote:
 
 
 @contextlib.contextmanager
-def working(folder: RunFolder) -> Iterator[None]:
-    """Be the one who works on the run. Raises GatesError when somebody else does."""
+def working(folder: RunFolder, *, wait: bool = False) -> Iterator[None]:
+    """Be the one who works on the run, *wait*ing until nobody else does. Raises GatesError when somebody does, without."""
     descriptor = os.open(folder.alive, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
     try:
-        if not _locked(descriptor):
+        if wait:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        elif not _locked(descriptor):
             raise GatesError(
                 f"another process works on the run {folder.run}", location=str(folder.path), hint="wait until it ends"
             )
@@ -50,7 +52,7 @@ def working(folder: RunFolder) -> Iterator[None]:
 
 def is_alive(folder: RunFolder) -> bool:
     """Whether an engine or a guardian works on the run, or a Nox that will come back to it lives."""
-    return is_worked_on(folder) or _session_lives(folder)
+    return is_worked_on(folder) or _session(folder) is not None
 
 
 def is_worked_on(folder: RunFolder) -> bool:
@@ -65,6 +67,19 @@ def is_worked_on(folder: RunFolder) -> bool:
         os.close(descriptor)
 
 
+def refuse_going_on(folder: RunFolder) -> None:
+    """Raise GatesError when somebody still works on the run, or will come back to it, and it is not who started us."""
+    session = _session(folder)
+    if is_worked_on(folder) or (session is not None and session.pid not in ancestors()):
+        who = f" (pid {session.pid})" if session is not None else ""
+        raise GatesError(
+            f"the run {folder.run} is still going on{who}; a report would close it",
+            location=str(folder.path),
+            hint="wait until it ends",
+            code=Exit.INCONCLUSIVE,
+        )
+
+
 def note_session(folder: RunFolder, pid: int) -> None:
     """Remember that the process *pid* hands this run from engine to engine."""
     process = read_process(pid)
@@ -72,14 +87,15 @@ def note_session(folder: RunFolder, pid: int) -> None:
         codec.write(folder.path / SESSION, Session(pid, process.started))
 
 
-def _session_lives(folder: RunFolder) -> bool:
+def _session(folder: RunFolder) -> Session | None:
+    """Who hands the run from engine to engine, as long as that process lives."""
     path: Path = folder.path / SESSION
     try:
         session = codec.read(path, Session)
     except BadFileError:
-        return False
+        return None
     process = read_process(session.pid)
-    return process is not None and process.started == session.started
+    return session if process is not None and process.started == session.started else None
 
 
 def _locked(descriptor: int) -> bool:

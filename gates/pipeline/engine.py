@@ -15,7 +15,7 @@ from gates.model import Execution, GateReport, GateResult, Outcome, Plan, Planne
 from gates.pipeline import lock, tree
 from gates.pipeline.alive import EngineNote, working
 from gates.pipeline.folder import RunFolder
-from gates.pipeline.guardian import guarded
+from gates.pipeline.guardian import guarded, tidy
 from gates.pipeline.lock import MachineLock, lock_folder
 from gates.pipeline.progress import Progress, Silence
 from gates.pipeline.results import read_result
@@ -59,13 +59,15 @@ class Engine:
         token = f"{self.plan.run}.{secrets.token_hex(6)}"
         note = EngineNote(os.getpid(), token, tuple(gate.name for gate in applicable))
         tree.adopt_orphans()
-        with working(self.folder), _stoppable() as stop, guarded(self.folder, note, self.environ) as guard:
+        with working(self.folder):
+            self._refuse_killed()
             self._refuse_executed(applicable)
-            try:
-                return self._run(applicable, self._runner(token, stop, guard.tell)), stop.asked
-            finally:
-                tree.end(token, grace=0.5)
-                tree.end_adopted()
+            with _stoppable() as stop, guarded(self.folder, note, self.environ) as guard:
+                try:
+                    return self._run(applicable, self._runner(token, stop, guard.tell)), stop.asked
+                finally:
+                    tree.end(token, grace=0.5)
+                    tree.end_adopted()
 
     def _runner(self, token: str, stop: Stop, told: Callable[[str], None]) -> Runner:
         machine = MachineLock(lock_folder(self.environ), self.environ.get(lock.VARIABLE, ""))
@@ -90,6 +92,16 @@ class Engine:
 
         there = [gate for gate in self.plan.gates if gate.name not in now and self.folder.gate(gate.name).path.is_dir()]
         return {gate.name: judge_gate(gate, read_result(self.folder.gate(gate.name), gate)) for gate in there}
+
+    def _refuse_killed(self) -> None:
+        """Close a run whose engine was killed, should its guardian not have come to it yet, rather than go on with it."""
+        if self.folder.engine.exists():
+            tidy(self.folder)
+            raise GatesError(
+                f"the run {self.folder.run} had been killed; it is closed as inconclusive now",
+                hint="begin a new run",
+                code=Exit.INCONCLUSIVE,
+            )
 
     def _refuse_executed(self, gates: Sequence[PlannedGate]) -> None:
         """Refuse gates that this run has executed already: infrastructure may be retried, a verdict never."""

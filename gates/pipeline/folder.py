@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gates import codec
-from gates.errors import GatesError, UsageError
+from gates.errors import BadFileError, GatesError, UsageError
 
 DIRECTORY = ".readiness"
 LATEST = "latest"
@@ -37,6 +37,12 @@ def repository_root(start: Path) -> Path:
         if (folder / ".git").exists() or (folder / "workflows" / "readiness.yaml").is_file():
             return folder
     return start
+
+
+def spec_file(file: str, root: Path) -> Path:
+    """The spec FILE as seen from here, or else from the root of the repository."""
+    here = Path(file)
+    return here if here.exists() or here.is_absolute() else root / file
 
 
 def runs_root(root: Path, given: str | None = None, environ: Mapping[str, str] = os.environ) -> Path:
@@ -72,6 +78,11 @@ class GateFolder:
     @property
     def result(self) -> Path:
         return self.path / "result.json"
+
+    @property
+    def unfinished(self) -> Path:
+        """There from the gate's start until its process was seen to end and its result was checked."""
+        return self.path / ".unfinished"
 
     @property
     def invalid(self) -> Path:
@@ -178,9 +189,13 @@ def find_run(runs: Path, run: str | None = None) -> RunFolder:
             raise UsageError(f"there is no run {run!r}", location=str(folder), hint=f"runs lie in {runs}")
         return RunFolder(folder)
     latest = runs / LATEST
-    if not (latest / "plan.json").is_file():
-        raise UsageError("there is no run yet", location=str(runs), hint="`gates run` makes one")
-    return RunFolder(latest.resolve())
+    if (latest / "plan.json").is_file():
+        return RunFolder(latest.resolve())
+    if latest.is_symlink():
+        raise BadFileError("the plan of the latest run is gone", location=str(latest.readlink()), hint="begin a new run")
+    if any(all_runs(runs)):
+        raise BadFileError("nothing says which run is the latest", location=str(latest), hint="name the run")
+    raise UsageError("there is no run yet", location=str(runs), hint="`gates run` makes one")
 
 
 def prune(runs: Path, busy: Callable[[RunFolder], bool], keep: int = KEPT) -> tuple[str, ...]:

@@ -58,10 +58,12 @@ def _failed(request: Request, execution: Execution, reason: str, started: str, b
 def _leave(folder: GateFolder, request: Request, result: GateResult) -> None:
     try:
         codec.write(folder.result, result)
-    except ValueError:
-        folder.invalid.write_text(shown_invalid(result))
+    except ValueError as error:
+        folder.invalid.write_text(shown_invalid(result), encoding="utf-8", errors="backslashreplace")
         culprits = ", ".join(m.key for m in result.measurements if not _finite(m.value)) or "an exhibit"
         reason = f"the result holds a number that is not finite: {culprits}"
+        if isinstance(error, UnicodeEncodeError):
+            reason = f"the result holds text that can't be written: {error.reason}"
         codec.write(
             folder.result, GateResult(request.gate.name, Execution.FAILED_TO_RUN, result.started, result.seconds, reason=reason)
         )

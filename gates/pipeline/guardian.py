@@ -6,7 +6,7 @@ import contextlib
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,7 @@ from gates.pipeline import tree
 from gates.pipeline.alive import EngineNote, working
 from gates.pipeline.close import close
 from gates.pipeline.folder import RunFolder, all_runs, stamp, utc_now
-from gates.pipeline.results import without_result
+from gates.pipeline.results import set_aside, without_result
 
 CLOSED = "closed"
 REASON = "the run was killed before this gate had ended"
@@ -78,18 +78,21 @@ def watch(path: Path) -> None:
     """The guardian's life: read what the engine tells until the pipe ends; tidy up unless it said that all is closed."""
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, signal.SIG_IGN)
-    folder, leaders, said = RunFolder(path), [], ""
+    folder, leaders, said = RunFolder(path), set[int](), ""
     for line in sys.stdin:
         said, _, rest = line.strip().partition(" ")
-        if said == "leader":
-            leaders.append(int(rest))
+        if said == "began":
+            leaders.add(int(rest))
+        elif said == "ended":
+            leaders.discard(int(rest))  # the kernel may give the number to somebody else
     if said != CLOSED:
-        # nobody else may tidy up at the same time; who has come first does it all
-        with contextlib.suppress(GatesError), working(folder):
+        # Wait: the kernel may close the dead engine's pipe before it lets go of its lock. Whoever has tidied up meanwhile has
+        # left nothing to do.
+        with working(folder, wait=True):
             tidy(folder, leaders)
 
 
-def tidy(folder: RunFolder, leaders: Sequence[int] = (), *, grace: float = 2.0) -> None:
+def tidy(folder: RunFolder, leaders: Collection[int] = (), *, grace: float = 2.0) -> None:
     """End what a dead engine left running, heal its faults, and close its run as inconclusive."""
     if not folder.engine.exists():
         return
@@ -113,10 +116,12 @@ def _cancel(folder: RunFolder, note: EngineNote) -> None:
     plan = codec.read(folder.plan, Plan)
     for gate in plan.gates:
         place = folder.gate(gate.name)
-        if gate.name in note.gates and not place.result.exists():
+        if gate.name in note.gates and (place.unfinished.exists() or not place.result.exists()):
             place.path.mkdir(exist_ok=True)
+            set_aside(place)
             result = without_result(gate, Execution.CANCELLED, REASON, started=stamp(utc_now()), log=place.output)
             codec.write(place.result, result)
+            place.unfinished.unlink(missing_ok=True)
 
 
 def tidy_all(runs: Path) -> tuple[str, ...]:

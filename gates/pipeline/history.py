@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gates.model import Commit, Finding, History, Level, RunRecord
+from gates.model import Commit, Finding, History, Level, RunRecord, proves
 from gates.pipeline.folder import RunFolder, all_runs
 from gates.pipeline.ledger import END, START, Reading
 
@@ -85,8 +85,7 @@ def _proven(kept: Sequence[RunFolder]) -> dict[str, str]:
 def _caught(exhibits: Sequence[Mapping[str, Any]]) -> list[tuple[str, str]]:
     tables = [exhibit for exhibit in exhibits if exhibit.get("type") == "table" and exhibit.get("title") == DRILLS]
     rows = [dict(zip(table["columns"], row, strict=False)) for table in tables for row in table["rows"]]
-    wanted = [row for row in rows if row.get("caught") == "yes" and {"gate", "criterion", "when"} <= row.keys()]
-    return [(f"{row['gate']}:{row['criterion']}", row["when"]) for row in wanted]
+    return [(f"{row['gate']}:{row['criterion']}", row.get("when", "")) for row in rows if proves(row)]
 
 
 def _fits(report: Any) -> bool:

@@ -69,6 +69,7 @@ from gates.quantity import show
 
 WORST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.NOT_APPLICABLE)
 NEEDS_INTERVAL = frozenset({Rule.PERCENTILE, Rule.RATIO, Rule.SLOWDOWN, Rule.FACTOR})
+LEVEL = 0.95
 WORDS = {
     Comparator.BELOW: "below",
     Comparator.AT_MOST: "at most",
@@ -218,7 +219,12 @@ def _malformed(criterion: Criterion, measurement: Measurement) -> str:
     interval = measurement.interval
     if interval is None:
         return "which carries no interval" if criterion.rule in NEEDS_INTERVAL else ""
-    return "" if interval.low <= interval.high else "whose interval is upside down"
+    if interval.low > interval.high:
+        return "whose interval is upside down"
+    slack = 1e-9 * max(abs(interval.low), abs(interval.high), abs(measurement.value))
+    if not interval.low - slack <= measurement.value <= interval.high + slack:
+        return "which lies outside of its interval"
+    return "" if interval.level >= LEVEL else f"whose interval holds at {interval.level * 100:g} % only"
 
 
 def _value(measurement: Measurement) -> str:
@@ -261,7 +267,7 @@ def _gate_outcome(gate: PlannedGate, result: GateResult, criteria: Sequence[Crit
         return Outcome.INCONCLUSIVE, open_.reason
     if not counted:
         return Outcome.NOT_APPLICABLE, "no criterion of this gate counts"
-    return Outcome.PASS, f"{len(counted)} {'criterion' if len(counted) == 1 else 'criteria'} hold"
+    return Outcome.PASS, "1 criterion holds" if len(counted) == 1 else f"{len(counted)} criteria hold"
 
 
 def _missing(gate: PlannedGate) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import hashlib
+import json
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -23,7 +24,8 @@ class Entry:
     """A line. *before* is the sha256 of the line before, empty on the first; *own* that of the line itself without *own*, so
     that a change of the last line shows as well.
 
-    A start holds commit, dirty flag and the digest of plan.json; an end holds the digest of readiness.json and the verdict.
+    A start holds commit, dirty flag and the digest of plan.json; an end holds the digests of what the gates left
+    (*results*) and of readiness.json, and the verdict.
     """
 
     event: str
@@ -33,6 +35,7 @@ class Entry:
     commit: str = ""
     dirty: bool = False
     plan: str = ""
+    results: str = ""
     report: str = ""
     verdict: str = ""
     own: str = ""
@@ -116,7 +119,9 @@ class Ledger:
             return None, f"the line can't be read: {getattr(error, 'message', error)}"
         if entry.event not in (START, END):
             return None, f"the line is neither a start nor an end but {entry.event!r}"
-        return entry, "" if entry == entry.sealed() else "the line was changed after it was written: its own digest differs"
+        held = {name: value for name, value in json.loads(line).items() if name != "own"}
+        unchanged = codec.digest({**held, "own": ""}) == entry.own  # of what the line holds, also when we know of more by now
+        return entry, "" if unchanged else "the line was changed after it was written: its own digest differs"
 
     @staticmethod
     def _broken(number: int) -> str:
@@ -133,7 +138,10 @@ class Ledger:
 
     def append(self, entry: Entry) -> None:
         """Add *entry*; call it with the ledger `held`. Raises GatesError, and leaves the file as it was, when it can't."""
-        descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise GatesError(f"the ledger can't be written: {error.strerror}", location=str(self.path)) from None
         size = os.fstat(descriptor).st_size
         try:
             begin = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import secrets
+import shutil
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib.metadata import version
@@ -80,26 +81,39 @@ def begin(plan_of: Callable[[Reading], Plan], runs: Path, *, clock: Callable[[],
         _make(folder)
         digest = codec.digest(plan)
         start = Entry(START, plan.run, stamp(clock()), reading.head, plan.commit.sha, plan.commit.dirty, digest)
-        ledger.append(start)
-        codec.write(folder.plan, plan)
-        set_latest(folder)
-    prune(runs, alive.is_alive)
+        try:
+            ledger.append(start)
+            codec.write(folder.plan, plan)
+            set_latest(folder)
+        except (OSError, GatesError) as error:
+            shutil.rmtree(folder.path, ignore_errors=True)
+            raise _unwritable(folder, error) from None
+    prune(runs, lambda other: other == folder or alive.is_alive(other))
     return folder, plan
 
 
 def _make(folder: RunFolder) -> None:
     try:
         folder.path.mkdir()
-        with folder.reserve.open("wb") as file:
-            file.write(bytes(RESERVE))
     except FileExistsError:
         raise GatesError(f"the run {folder.run} is there already", location=str(folder.path)) from None
     except OSError as error:
-        raise GatesError(
-            f"the run folder can't be written: {error.strerror}",
-            location=str(folder.path),
-            hint="free some space and run again",
-        ) from None
+        raise _unwritable(folder, error) from None
+    try:
+        folder.reserve.write_bytes(bytes(RESERVE))
+    except OSError as error:
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise _unwritable(folder, error) from None
+
+
+def _unwritable(folder: RunFolder, error: OSError | GatesError) -> GatesError:
+    if isinstance(error, GatesError):
+        return error
+    return GatesError(
+        f"the run folder can't be written: {error.strerror or error}",
+        location=str(folder.path),
+        hint="free some space and run again",
+    )
 
 
 def _this_machine_only(environ: Mapping[str, str], reading: Reading) -> bool:

@@ -24,6 +24,13 @@ def read_result(folder: GateFolder, gate: PlannedGate) -> GateResult | str:
     """The result in *folder*, checked against *gate* and its evidence; or the reason why it can't be used."""
     if not folder.path.is_dir():
         return "it was not executed in this run, or its folder was deleted"
+    if folder.unfinished.exists():
+        return "its process was not seen to end"
+    return left_result(folder, gate)
+
+
+def left_result(folder: GateFolder, gate: PlannedGate) -> GateResult | str:
+    """What `read_result` gives, of a gate whose process has only just ended."""
     if not folder.result.is_file():
         return "it has no result"
     try:

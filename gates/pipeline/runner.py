@@ -33,7 +33,7 @@ from gates.pipeline.folder import RunFolder, stamp, utc_now
 from gates.pipeline.gate_process import load_kind
 from gates.pipeline.lock import Holder, LockCancelledError, MachineLock
 from gates.pipeline.progress import Progress
-from gates.pipeline.results import keep_attempt, log_tail, read_result, set_aside, undeclared, without_result
+from gates.pipeline.results import keep_attempt, left_result, log_tail, set_aside, undeclared, without_result
 from gates.pipeline.stop import Stop
 from gates.quantity import show
 
@@ -136,6 +136,7 @@ class Runner:
     def _request(self, gate: PlannedGate, attempt: int) -> None:
         place = self.folder.gate(gate.name)
         place.evidence.mkdir(parents=True, exist_ok=True)
+        place.unfinished.touch()
         plan = self.plan
         folder = str(place.path.resolve())
         request = Request(
@@ -152,11 +153,12 @@ class Runner:
                 cwd=self.plan.root, env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
                 pass_fds=held.descriptors,
             )  # fmt: skip
-        self.told(f"leader {process.pid}")
+        self.told(f"began {process.pid}")
         begin, wall = time.monotonic(), time.time()
         execution, reason = self._watch(gate, process, begin + gate.limit)
         left = tree.end(token, (process.pid,), grace=0.0 if self.stop.hurried else GRACE)
         code = process.wait()
+        self.told(f"ended {process.pid}")
         seconds = time.monotonic() - begin
         strays = tuple(f"{stray.name} (pid {stray.pid})" for stray in left) if execution is Execution.COMPLETED else ()
         return Ended(code, seconds, execution, reason, strays, time.time() - wall - seconds)
@@ -171,7 +173,7 @@ class Runner:
 
     def _take(self, gate: PlannedGate, ended: Ended, started: str, attempt: int) -> GateResult:
         place = self.folder.gate(gate.name)
-        found = read_result(place, gate)
+        found = left_result(place, gate)
         reason = ended.reason or self._problem(gate, found, ended.code)
         if isinstance(found, str) or reason:
             set_aside(place)
@@ -193,7 +195,9 @@ class Runner:
         if code != 0:
             how = f"was ended by signal {-code}" if code < 0 else f"exited with {code}"
             what = "the run folder has no space left; " if full else ""
-            return f"{what}its process {how}" + (f", and {found}" if isinstance(found, str) else "")
+            last = log_tail(self.folder.gate(gate.name).output, 1)
+            said = f" ({last.lines[-1].strip()[:200]})" if isinstance(found, str) and last else ""
+            return f"{what}its process {how}{said}" + (f", and {found}" if isinstance(found, str) else "")
         if isinstance(found, str):
             return f"{found}, though its process ended well"
         try:
@@ -208,6 +212,7 @@ class Runner:
             try:
                 place.path.mkdir(parents=True, exist_ok=True)
                 codec.write(place.result, result)
+                place.unfinished.unlink(missing_ok=True)
                 return result
             except OSError as error:
                 reason = self._disk(error)

@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 VARIABLE = "READINESS_TREE"
+STUBBORN = 5.0
 _SUBREAPER, _DEATH_SIGNAL = 36, 1  # PR_SET_CHILD_SUBREAPER, PR_SET_PDEATHSIG of <linux/prctl.h>
 
 
@@ -50,6 +51,16 @@ def read_process(pid: int) -> Process | None:
     if state in "ZX":
         return None
     return Process(pid, int(parent), int(group), int(session), int(rest[15]), head.partition("(")[2])
+
+
+def ancestors() -> set[int]:
+    """Our parent, its parent and so on; our parent alone where there is no /proc."""
+    pid, found = os.getppid(), set[int]()
+    while pid > 0 and pid not in found:
+        found.add(pid)
+        process = read_process(pid)
+        pid = process.parent if process is not None else 0
+    return found
 
 
 def all_processes() -> list[Process]:
@@ -94,11 +105,16 @@ def end(
     sleep: Callable[[float], None] = time.sleep,
     clock: Callable[[], float] = time.monotonic,
 ) -> list[Process]:
-    """End the tree: TERM, after *grace* seconds KILL, until nothing of it lives; what was there at first."""
+    """End the tree: TERM, after *grace* seconds KILL, until nothing of it lives; what was there at first.
+
+    Gives up on processes that live on after `STUBBORN` seconds of KILL: they are another user's, or the kernel holds them.
+    """
     first = find(token, leaders, spare)
     _signal(first, leaders, signal.SIGTERM if grace > 0 else signal.SIGKILL)
     patience, pause = clock() + grace, 0.002
     while left := find(token, leaders, spare):
+        if clock() >= patience + STUBBORN:
+            break
         if clock() >= patience:
             _signal(left, leaders, signal.SIGKILL)
         reap()
@@ -134,10 +150,11 @@ def adopted() -> list[int]:
         return [pid for pid, parent in _parents() if parent == os.getpid() and pid not in _own]
 
 
-def end_adopted(*, sleep: Callable[[float], None] = time.sleep) -> list[Process]:
+def end_adopted(*, sleep: Callable[[float], None] = time.sleep, clock: Callable[[], float] = time.monotonic) -> list[Process]:
     """End the orphans that came to us and what descends from them: daemons that shed every other mark of their tree."""
     orphans = [process for process in map(read_process, adopted()) if process is not None]
-    while living := [process for process in map(read_process, adopted()) if process is not None]:
+    patience = clock() + STUBBORN
+    while (living := [process for process in map(read_process, adopted()) if process is not None]) and clock() < patience:
         _signal(living, (), signal.SIGKILL)
         sleep(0.005)
         reap()

@@ -24,6 +24,7 @@ from gates.model import (
     Table,
     Unit,
     Verdict,
+    proves,
 )
 from gates.quantity import show
 
@@ -44,8 +45,6 @@ SYMBOLS = {
 }
 UPPER = frozenset({Comparator.BELOW, Comparator.AT_MOST})
 _RANK = {Outcome.FAIL: 0, Outcome.INCONCLUSIVE: 1, Outcome.PASS: 2, Outcome.NOT_APPLICABLE: 3}
-_PROOF = ("reached", "triggered", "caught", "control")
-_YES = frozenset({"yes", "true", "✓"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -221,8 +220,8 @@ def proven(report: Report) -> Mapping[str, str]:
     for table in _drill_tables(report):
         for row in table.rows:
             cells = dict(zip(table.columns, row, strict=False))
-            if all(cells.get(column, "").lower() in _YES for column in _PROOF):
-                key = f"{cells.get('gate', '')}:{cells.get('criterion', '')}"
+            if proves(cells):
+                key = f"{cells['gate']}:{cells['criterion']}"
                 found[key] = max(found.get(key, ""), cells.get("when", "") or report.plan.created)
     return found
 

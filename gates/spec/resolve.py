@@ -158,6 +158,7 @@ class _Resolver:
         if spec is None or len(planned) < len(here):
             return None
         self._check_counted(planned)
+        self._check_required(spec, planned)
         claims = bind(spec.claims, self.document.get("claims") or self.document, _known(models, planned), self.problems)
         return self._resolved(spec, planned, claims, digest, tuple(name for name in models if name not in here))
 
@@ -171,7 +172,7 @@ class _Resolver:
     ) -> Resolved:
         own = spec.profiles.get(self.profile, ProfileModel())
         budget = own.budget or spec.profiles.get(self.level, ProfileModel()).budget
-        findings = _findings(claims, elsewhere)
+        findings = (*_findings(claims, elsewhere), *_unmet(own.require))
         return Resolved(gates, claims, self.profile, self.level, budget, digest, own.require, findings, elsewhere)
 
     def _gates_that_are_right(self) -> dict[str, GateModel]:
@@ -179,7 +180,7 @@ class _Resolver:
         node = self.document.get("gates")
         found: dict[str, GateModel] = {}
         for name, gate in (node.entries or {}).items() if node is not None else ():
-            model = validate(GateModel, gate, (), [])
+            model = validate(GateModel, gate, (), []) or _without_what_is_wrong(gate)
             if model is not None:
                 found[name] = model
             elif gate.entries is not None:
@@ -222,6 +223,13 @@ class _Resolver:
         assert node is not None
         return GateResolver(self.shared, name, model, node).resolve(needs)
 
+    def _check_required(self, spec: SpecModel, gates: Sequence[PlannedGate]) -> None:
+        required = spec.profiles.get(self.profile, ProfileModel()).require
+        if "drills" in required and not any(gate.kind == "drills" for gate in gates):
+            steps: NodePath = ("profiles", self.profile, "require", required.index("drills"))
+            place = self.document.deepest(steps)[0].place
+            self.problems.append(place.problem(steps, "no gate of this profile is of the kind drills", "add one"))
+
     def _check_counted(self, gates: Sequence[PlannedGate]) -> None:
         counted = [each for gate in gates for each in gate.criteria if each.severity is Severity.BLOCKING and not each.built_in]
         if not counted:
@@ -232,10 +240,29 @@ class _Resolver:
             )
 
 
+def _without_what_is_wrong(gate: Node) -> GateModel | None:
+    """The gate without the keys that are wrong, to look into the others; None when too little is left for that."""
+    problems: list[Problem] = []
+    validate(GateModel, gate, (), problems)
+    wrong = {problem.path.partition(".")[0] for problem in problems}
+    if gate.entries is None or wrong & {"", "kind", "criteria"}:
+        return None
+    kept = {key: node for key, node in gate.entries.items() if key not in wrong}
+    return validate(GateModel, Node(gate.place, entries=kept, key=gate.key), (), [])
+
+
 def _known(models: Mapping[str, GateModel], planned: Sequence[PlannedGate]) -> dict[str, list[str]]:
     """The ids of the criteria of every gate of the file; built-in ones where the gate is planned."""
     known = {name: list(model.criteria) for name, model in models.items()}
     return known | {gate.name: [criterion.id for criterion in gate.criteria] for gate in planned}
+
+
+def _unmet(required: Sequence[str]) -> list[Finding]:
+    """What the profile requires and nothing can give yet: it keeps the run from READY rather than being passed over."""
+    if "approvals" not in required:
+        return []
+    message = "the profile requires approvals, which can't be given yet"
+    return [Finding(Level.ERROR, message, hint="remove `approvals` from what the profile requires")]
 
 
 def _findings(claims: Sequence[Claim], elsewhere: Sequence[str]) -> tuple[Finding, ...]:

@@ -101,6 +101,7 @@ def _words(message: str) -> str:
     text = message.replace("Input should be ", "expected ")
     for theirs, ours in _PLAIN_WORDS.items():
         text = text.replace(theirs, ours)
+    text = re.sub(r"\w+ should have (at \w+ \d+ items?) after validation, not \d+", r"expected \1", text)
     text = re.sub(r", unable to parse .*| or an object to extract fields from|or instance of \w+", "", text)
     return (text[:1].lower() + text[1:]).replace("a true or false", "true or false").replace("a text", "text").strip()
 

@@ -29,7 +29,7 @@ SCENARIO = "rate: 100/s\nduration: {quick: 13 s, full: 5 min}\n"
 SPEC = """\
 version: 1
 target: {ring: {nodes: 3}}
-profiles: {quick: {budget: 180 s}, standard: {budget: 20 min}, full: {}, release: {as: standard, require: [drills]}}
+profiles: {quick: {budget: 180 s}, standard: {budget: 20 min}, full: {}, release: {as: standard, require: [approvals]}}
 gates:
   sustained:
     kind: stream

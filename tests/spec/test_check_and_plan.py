@@ -37,6 +37,15 @@ def run(bench: Any, spec: str, monkeypatch: pytest.MonkeyPatch) -> Run:
     return invoke
 
 
+@pytest.mark.parametrize("command", [check_command, plan_command])
+def test_the_root_is_the_repositorys_wherever_the_command_is_started(
+    run: Run, bench: Any, monkeypatch: pytest.MonkeyPatch, command: click.Command
+) -> None:
+    """As with `gates run`: the files that a spec names are found from a subfolder too."""
+    monkeypatch.chdir(bench.root / "workflows")
+    assert run(command).exit_code == 0
+
+
 def test_check_counts_every_profile_of_the_file(run: Run) -> None:
     """One line a profile, on stdout, and exit 0."""
     result = run(check_command)

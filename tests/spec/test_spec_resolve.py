@@ -94,7 +94,7 @@ def test_the_digest_is_that_of_the_bytes(bench: Any, spec: str) -> None:
         ("quick", 0.25, 180.0, ()),
         ("standard", 0.25, 1200.0, ()),
         ("full", 0.2, 0.0, ()),
-        ("release", 0.25, 1200.0, ("drills",)),
+        ("release", 0.25, 1200.0, ("approvals",)),
     ],
 )
 def test_a_profile_takes_its_value_or_the_next_lower_one(
@@ -262,7 +262,7 @@ WRONG = [
     ("as: standard", "as: standrd", "profiles.release.as: expected 'quick', 'standard' or 'full'", "did you mean 'standard'?"),
     ("claims:\n", "clams:\n", "21:1: clams: unknown key", "did you mean 'claims'?"),
     ("budget: 180 s", "budget: 180", "profiles.quick.budget: a unit is needed", ""),
-    ("require: [drills]", "require: [drill]", "profiles.release.require.0: expected 'drills' or 'approvals'", "'drills'?"),
+    ("require: [approvals]", "require: [approval]", "profiles.release.require.0: expected 'drills' or 'approvals'", "'approvals'?"),
     ("sustained:latency.p99@steady]", "sustaned:x]", "there is no gate 'sustaned'", "did you mean 'sustained'?"),
     ("sustained:latency.p99@steady]", "sustained:latency.p99]", "no criterion 'latency.p99'", "'latency.p99@steady'?"),
     ("sustained:latency.p99@steady]", '"sustained:x*"]', "'sustained:x*' matches no criterion", ""),
@@ -364,6 +364,19 @@ def test_a_profile_that_plans_no_gate_is_an_error(bench: Any) -> None:
     text = SPEC_LIMITS.replace("kind: check,", "kind: check, profiles: [full],")
     assert "a plan without a counted criterion (profile quick)" in bench.error(text)
     assert bench.resolve(text, "full").gates
+
+
+def test_a_profile_that_requires_drills_has_a_gate_of_drills(bench: Any, changed: Change) -> None:
+    """What a profile requires is never passed over: without such a gate it is an error at its line."""
+    with pytest.raises(GatesError, match=r"profiles.release.require.0: no gate of this profile is of the kind drills"):
+        bench.resolve(changed("require: [approvals]", "require: [drills]"), "release")
+
+
+def test_approvals_that_nobody_can_give_keep_the_run_from_ready(bench: Any, spec: str) -> None:
+    """A requirement that can't be met yet is an error finding of the plan, not silence."""
+    levels = [finding.level for finding in bench.resolve(spec, "release").findings]
+    assert Level.ERROR in levels
+    assert Level.ERROR not in [finding.level for finding in bench.resolve(spec, "quick").findings]
 
 
 def test_an_unknown_profile_is_a_usage_error(bench: Any, spec: str) -> None:
