@@ -126,15 +126,16 @@ class _Result:
 
 
 def measurements(performed: Sequence[Performed]) -> tuple[Measurement, ...]:
-    """Each fact of each drill, and how many drills have it; a drill that proves nothing is counted as none of them."""
+    """Each fact of each drill, and how many of those drills have it that prove something, one way or the other."""
     each = [
         Measurement(fact, int(getattr(one, fact)), Unit.COUNT, 1, selector=one.drill.name)
         for one in performed
         for fact in FACTS
     ]
-    counts = {fact: sum(getattr(one, fact) for one in performed) for fact in FACTS}
-    counts["missed"] = sum(one.missed for one in performed)
-    return (*each, *(Measurement(name, count, Unit.COUNT, len(performed)) for name, count in counts.items()))
+    proving = [one for one in performed if not one.trouble]
+    counts = {fact: sum(getattr(one, fact) for one in proving) for fact in FACTS}
+    counts["missed"] = sum(one.missed for one in proving)
+    return (*each, *(Measurement(name, count, Unit.COUNT, len(proving)) for name, count in counts.items()))
 
 
 def findings(performed: Sequence[Performed]) -> tuple[Finding, ...]:

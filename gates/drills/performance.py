@@ -12,8 +12,8 @@ from typing import Any
 from gates.drills import inner
 from gates.drills.inner import InnerRun
 from gates.drills.tree import build
-from gates.errors import Exit, GatesError
-from gates.model import Base, Drill, Outcome, Sighting, Table, Verdict
+from gates.errors import Exit
+from gates.model import Base, CriterionReport, Drill, Outcome, Sighting, Table, Verdict
 
 COLUMNS = ("drill", "gate", "criterion", "reached", "triggered", "caught", "control", "when")
 _CODES = {Outcome.FAIL: Exit.NOT_READY, Outcome.INCONCLUSIVE: Exit.INCONCLUSIVE}
@@ -50,7 +50,7 @@ class Performed:
     @property
     def missed(self) -> bool:
         """The defect had its effect beside a sound control, and the criterion did not say so: the gate is blind."""
-        return self.triggered and self.control and not self.caught
+        return self.triggered and self.control and not self.caught and not self.trouble
 
     @property
     def row(self) -> tuple[str, ...]:
@@ -76,7 +76,7 @@ class Performer:
         try:
             control = self._control(drill.base)
             run, sighting = self._taken_away(drill, control) if drill.take_away else self._seeded(drill)
-        except (GatesError, OSError, ValueError, KeyError) as error:
+        except Exception as error:  # seeds and probes are somebody's plug-ins, and one of them must not end the others
             return self._broken(drill, f"{type(error).__name__}: {error}")
         return self._described(drill, control, run, sighting)
 
@@ -112,7 +112,7 @@ class Performer:
             control=sound,
             said=said,
             seen=sighting.text,
-            trouble=_trouble(sighting, control, sound),
+            trouble=_trouble(sighting, control, sound) or _unsaid(drill, found, said),
             when=self._stamp(),
             tree=run.tree,
         )
@@ -131,6 +131,12 @@ def _trouble(sighting: Sighting, control: InnerRun, sound: bool) -> str:
     if not sighting.reached:
         return f"the defect was not reached: {sighting.text}"
     return "" if sighting.triggered else f"the defect had no effect: {sighting.text}"
+
+
+def _unsaid(drill: Drill, found: CriterionReport | None, said: str) -> str:
+    """Why a run that should have failed said nothing either way; empty when the criterion was judged."""
+    silent = found is None or found.outcome is Outcome.INCONCLUSIVE
+    return f"{drill.criterion} could not say: {said}" if drill.expects is Outcome.FAIL and silent else ""
 
 
 def table(performed: Sequence[Performed]) -> Table:
