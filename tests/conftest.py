@@ -19,7 +19,7 @@ LEFT_OUT = pytest.StashKey[Counter[tuple[str, str]]]()
 
 
 def pytest_configure() -> None:
-    """Heed Ctrl-C even when a shell started us in its background: tests send it to processes that would inherit our deafness."""
+    """Heed Ctrl-C even when a shell started us in its background: tests send it to processes that inherit our deafness."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
 
