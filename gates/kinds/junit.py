@@ -13,6 +13,8 @@ from xml.parsers import expat
 LARGEST = 64 * 2**20
 DEEPEST = 64
 _TEXT = 65536
+_SUITES = ("testsuites", "testsuite")
+_NOT_RUN = ("notrun", "disabled", "skipped")  # GoogleTest and others say so by the attribute `status` alone
 
 
 class BadJUnitError(Exception):
@@ -94,10 +96,11 @@ def _read_one(path: Path) -> Counted:
 
 @dataclass(slots=True)
 class _Suite:
+    """A suite that is being read: what it declares, and what it and the suites in it held so far."""
+
     declared: dict[str, str]
     cases: int = 0
     failed: int = 0
-    nested: bool = False
 
 
 @dataclass(slots=True)
@@ -134,17 +137,15 @@ class _Reader:
 
     def _start(self, name: str, attributes: dict[str, str]) -> None:
         name = name.rpartition("}")[2].rpartition(":")[2]
-        if not self._path and name not in ("testsuites", "testsuite"):
+        if not self._path and name not in _SUITES:
             raise BadJUnitError(f"is no JUnit file: its root is <{name[:40]}>, not <testsuites> or <testsuite>")
         self._path.append(name)
         if len(self._path) > DEEPEST:
             raise BadJUnitError(f"is nested deeper than {DEEPEST} elements")
-        if name == "testsuite":
-            if self._suites:
-                self._suites[-1].nested = True
+        if name in _SUITES:
             self._suites.append(_Suite(attributes))
         elif name == "testcase":
-            self._case = _Case(attributes)
+            self._case = _Case(attributes, "skipped" if attributes.get("status", "") in _NOT_RUN else "passed")
         elif self._case is not None and self._path[-2] == "testcase":
             self._outcome(self._case, name, attributes)
 
@@ -165,7 +166,7 @@ class _Reader:
         if name == "testcase" and self._case is not None:
             self._finish(self._case)
             self._case = None
-        elif name == "testsuite":
+        elif name in _SUITES:
             self._close(self._suites.pop())
 
     def _finish(self, case: _Case) -> None:
@@ -177,11 +178,14 @@ class _Reader:
             self._failures.append(_failure(case))
 
     def _close(self, suite: _Suite) -> None:
-        """Hold a leaf suite to what it says of itself; one with suites inside sums them up, or not, as its tool likes."""
-        if not suite.nested:
-            declared = _number(suite.declared, "failures") + _number(suite.declared, "errors")
-            self._unlisted += max(0, declared - suite.failed)
-            self._missing += max(0, _number(suite.declared, "tests") - suite.cases)
+        """Hold a suite to what it says of itself. Outer ones sum up their inner ones, or not, as their tool likes."""
+        unlisted = max(0, _number(suite.declared, "failures") + _number(suite.declared, "errors") - suite.failed)
+        missing = max(0, _number(suite.declared, "tests") - suite.cases)
+        self._unlisted += unlisted
+        self._missing += missing
+        if self._suites:
+            self._suites[-1].cases += suite.cases + missing
+            self._suites[-1].failed += suite.failed + unlisted
 
 
 def _refuse_declarations(*_: object) -> None:

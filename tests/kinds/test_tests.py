@@ -15,6 +15,7 @@ from gates.spec import SpecErrors
 
 CRITERIA = {"failed": {"at_most": 0}, "passed": {"at_least": 1}}
 PASSING = '<testsuite name="s" tests="2"><testcase classname="c" name="a"/><testcase classname="c" name="b"/></testsuite>'
+CASE = '<testcase name="a"/>'
 FAILING = (
     '<testsuite><testcase name="a"/><testcase name="b"><failure message="no">x.py:3: boom</failure></testcase></testsuite>'
 )
@@ -204,3 +205,42 @@ def test_pytests_own_failures_say_how_to_run_one_again(tmp_path: Path) -> None:
     assert places == {"tests.test_broken": "tests/test_broken.py:1", "tests.test_one.TestIt.test_bad": "tests/test_one.py:3"}
     python = child.pasteable("python", str(tmp_path))
     assert f"{python} -m pytest tests/test_one.py::TestIt::test_bad" in result.steps
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        '<testcase name="b" status="notrun" result="suppressed"/>',
+        '<testcase name="b" status="disabled"/>',
+        '<testcase name="b" status="skipped"/>',
+    ],
+)
+def test_a_case_that_says_it_was_not_run_has_not_passed(tmp_path: Path, case: str) -> None:
+    """GoogleTest and others mark a disabled test by an attribute alone, without an element in it."""
+    result, _ = outcome(tmp_path, written(f'<testsuite><testcase name="a" status="run"/>{case}</testsuite>'))
+    assert (values(result)["passed"], values(result)["skipped"]) == (1, 1)
+
+
+@pytest.mark.parametrize(
+    ("content", "failed", "why"),
+    [
+        (f'<testsuites failures="2"><testsuite>{CASE}</testsuite></testsuites>', 2, ""),
+        (f'<testsuites><testsuite errors="1"><testsuite tests="1">{CASE}</testsuite></testsuite></testsuites>', 1, ""),
+        (f'<testsuites tests="9"><testsuite>{CASE}</testsuite></testsuites>', 0, "declares 8 more tests"),
+        (f'<testsuites tests="1" failures="1"><testsuite tests="1" failures="1">{CASE}</testsuite></testsuites>', 1, ""),
+    ],
+)
+def test_sums_of_outer_suites_are_held_to_too(tmp_path: Path, content: str, failed: int, why: str) -> None:
+    """A failure or a test that only an outer suite knows of is not lost, and none is counted twice."""
+    result, report = outcome(tmp_path, written(content, 1 if failed else 0))
+    assert report.outcome is (Outcome.INCONCLUSIVE if why else Outcome.FAIL)
+    assert why in result.reason
+    assert values(result).get("failed", 0) == failed
+
+
+def test_nested_suites_that_sum_up_are_counted_once(tmp_path: Path) -> None:
+    """Sums in the outer suites of a file that is whole change nothing; one that counts only its own cases is right too."""
+    inner = '<testsuite tests="2">' + PASSING[PASSING.index(">") + 1 :]
+    for outer in ('tests="2" failures="0"', "", 'tests="0"'):
+        result, report = outcome(tmp_path, written(f"<testsuites {outer}><testsuite {outer}>{inner}</testsuite></testsuites>"))
+        assert (report.outcome, values(result)["cases"]) == (Outcome.PASS, 2)
