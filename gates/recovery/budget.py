@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 TOKEN = 1_000_000
 """Tokens are counted in millionths, as whole numbers: no sum of ratios drifts."""
 
+budgets: list[bool] = []
+"""Not empty once a budget was shared in this process; until then nobody asks for one."""
+
 shared: ContextVar[RetryBudget | None] = ContextVar("gates.recovery.budget", default=None)
 
 
@@ -85,6 +88,7 @@ class RetryBudget(Step):
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the sharing and the deposit."""
         refuse_generators("RetryBudget", source)
+        budgets[:] = [True]
         token, budget = source.local("shared"), source.bind(self, "budget")
         variable = source.bind(shared, "variable")
         source.line(f"{token} = {variable}.set({budget})")
@@ -125,6 +129,7 @@ class Sharing:
         self._budget = budget
 
     def __enter__(self) -> RetryBudget:
+        budgets[:] = [True]
         self._token: Token[RetryBudget | None] = shared.set(self._budget)
         return self._budget
 

@@ -36,6 +36,9 @@ class Bound:
         return self.at - self.clock()
 
 
+deadlines: list[bool] = []
+"""Not empty once there was a deadline in this process; until then nobody asks for one."""
+
 bound: ContextVar[Bound | None] = ContextVar("gates.recovery.deadline", default=None)
 
 
@@ -80,6 +83,7 @@ class Deadline(Step):
         callable_("Deadline.clock", clock)
         self.clock = clock
         self._timer = Timer(self.seconds)
+        deadlines[:] = [True]
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the bound, and for coroutines the alarm."""

@@ -6,7 +6,7 @@ import time
 from _random import Random
 
 from gates.recovery.backoff import Exponential, schedule
-from gates.recovery.budget import RetryBudget, shared
+from gates.recovery.budget import RetryBudget, budgets, shared
 from gates.recovery.classification import (
     EXHAUSTED,
     IGNORED,
@@ -17,7 +17,7 @@ from gates.recovery.classification import (
     Outcome,
 )
 from gates.recovery.configuration import ConfigurationError, callable_, instance, number, whole
-from gates.recovery.deadline import Deadline, TimeLimit, bound
+from gates.recovery.deadline import Deadline, TimeLimit, bound, deadlines
 from gates.recovery.errors import (
     BudgetExhausted,
     Cancelled,
@@ -222,13 +222,12 @@ class Retry(Step):
             asked = getattr(error, "retry_after", None)
             if asked is not None:
                 delay = _at_least(delay, asked, most)
-            limit = outer_bound()
-            if limit is not None and delay >= limit.remaining():
+            if deadlines and (limit := outer_bound()) is not None and delay >= limit.remaining():
                 return self._end(DeadlineExceeded, story, error)
             if cancelled is not None and cancelled():
                 return self._end(Cancelled, story, error)
-            budget = own_budget or outer_budget()
-            if budget is not None and not budget.withdraw():
+            budget = own_budget or (budgets and outer_budget())
+            if budget and not budget.withdraw():
                 return self._end(BudgetExhausted, story, error)
             story[1] = delay
             story.append(error)

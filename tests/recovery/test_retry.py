@@ -248,9 +248,11 @@ def test_decorators_may_be_stacked(clock):
 def test_a_function_that_gives_an_awaitable_is_retried_as_a_coroutine(clock):
     """`lambda: fetch(url)` shows its colour only when it is called; it is guarded all the same, and nothing is called twice."""
     operation = Failing(2)
-    answer = retry_with_backoff(
-        lambda: {"fetch": operation.later}["fetch"](), ErrorRecoveryConfig.testing(), sleep_async=clock.sleep_async
-    )
+
+    def later() -> object:
+        return operation.later()
+
+    answer = retry_with_backoff(later, ErrorRecoveryConfig.testing(), sleep_async=clock.sleep_async)
     assert asyncio.run(answer) == "answer"
     assert (operation.calls, clock.sleeps) == (3, [0.01, 0.02])
 
