@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
@@ -36,6 +37,16 @@ LARGEST = 4 * 2**20
 _WITH_INTERVAL = frozenset({Rule.PERCENTILE, Rule.RATIO, Rule.SLOWDOWN, Rule.FACTOR})
 _PAIRS = 12
 _SAMPLES = "valid.samples."
+_EXIT = "valid.exit"
+_EXITED_WELL = Criterion(
+    _EXIT,
+    Unit.COUNT,
+    Rule.CENSUS,
+    (Comparison(Comparator.AT_MOST, 0, text="0"),),
+    1,
+    built_in=True,
+    summary="The exit code, where no criterion asks for it: what a command measured before it failed is no evidence.",
+)
 
 
 class Declared(Settings):
@@ -92,7 +103,8 @@ class CommandKind:
         built_in = tuple(
             _enough(criterion, settings.declares[criterion.metric]) for criterion in _own(context.criteria, settings)
         )
-        return KindPlan(settings=settings.model_dump(mode="json"), built_in=built_in)
+        asked = any(criterion.metric == "exit" for criterion in context.criteria)
+        return KindPlan(settings=settings.model_dump(mode="json"), built_in=built_in if asked else (*built_in, _EXITED_WELL))
 
     def run(self, request: Request) -> GateResult:
         started = datetime.now(UTC)
@@ -133,8 +145,8 @@ def read(path: Path, declares: Mapping[str, Declared], freshness: child.Freshnes
     for measurement in file.measurements:
         _check(measurement, declares, path)
     found = file.measurements
-    keys = [measurement.key for measurement in found]
-    twice = next((key for key in keys if keys.count(key) > 1), None)
+    keys = Counter(measurement.key for measurement in found)
+    twice = next((key for key, times in keys.items() if times > 1), None)
     if twice:
         raise BadFileError(f"{twice} is there twice", location=str(path))
     samples = [Measurement(f"{_SAMPLES}{m.metric}", m.n, Unit.COUNT, m.n, phase=m.phase, selector=m.selector) for m in found]
@@ -209,7 +221,7 @@ def _enough(criterion: Criterion, declared: Declared) -> Criterion:
 
 
 def _exit(ended: child.Ended) -> tuple[Measurement, ...]:
-    return () if ended.problem else (Measurement("exit", ended.code, Unit.COUNT, 1),)
+    return () if ended.problem else tuple(Measurement(name, ended.code, Unit.COUNT, 1) for name in ("exit", _EXIT))
 
 
 def _findings(ended: child.Ended) -> tuple[Finding, ...]:

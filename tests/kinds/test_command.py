@@ -35,7 +35,7 @@ def writing(*measurements: dict[str, Any], declares: dict[str, Any]) -> dict[str
 def test_the_exit_code_is_a_metric(tmp_path: Path, script: str, code: int) -> None:
     """The code as the command ended; a death by signal is 128 more, so that `at_most: 0` never lets one through."""
     result, report = run(CommandKind(), tmp_path, shell(script), WELL)
-    assert values(result) == {"exit": code}
+    assert values(result) == {"exit": code, "valid.exit": code}
     assert report.outcome is (Outcome.FAIL if code else Outcome.PASS)
 
 
@@ -81,7 +81,7 @@ def test_a_file_that_breaks_its_shape_or_declaration_is_inconclusive(tmp_path: P
     result, report = run(CommandKind(), tmp_path, settings, {"startup": {"below": "9 s"}, **WELL})
     assert report.outcome is Outcome.INCONCLUSIVE
     assert why in result.reason
-    assert values(result) == {"exit": 0}
+    assert values(result) == {"exit": 0, "valid.exit": 0}
 
 
 def test_missing_and_old_measurements_are_inconclusive(tmp_path: Path) -> None:
@@ -130,3 +130,13 @@ def test_what_can_not_be_measured_is_an_error_of_the_spec(
     """A criterion over a metric that nobody declared, or in another unit, is found before the run."""
     with pytest.raises(SpecErrors, match=why):
         planned(CommandKind(), tmp_path, shell("true", declares=declares), criteria)
+
+
+def test_a_command_that_fails_is_no_pass_where_nobody_asked_for_its_exit_code(tmp_path: Path) -> None:
+    """What a command measured before it failed is no evidence, unless a limit on `exit` allows the failure."""
+    limit = {"startup": {"below": "1 s"}}
+    settings = writing({"metric": "startup", "value": 0.3, "unit": "s", "n": 1}, declares=STARTUP)
+    failing = {**settings, "command": [*settings["command"][:2], settings["command"][2] + "\nexit 1"]}
+    assert run(CommandKind(), tmp_path, settings, limit)[1].outcome is Outcome.PASS
+    assert run(CommandKind(), tmp_path, failing, limit)[1].outcome is Outcome.INCONCLUSIVE
+    assert run(CommandKind(), tmp_path, failing, {**limit, "exit": {"at_most": 1}})[1].outcome is Outcome.PASS
