@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +16,7 @@ from gates.pipeline.folder import RunFolder
 from gates.pipeline.tree import ancestors, read_process
 
 SESSION = ".session.json"
+PATIENCE = 15.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,10 +69,15 @@ def is_worked_on(folder: RunFolder) -> bool:
         os.close(descriptor)
 
 
-def refuse_going_on(folder: RunFolder) -> None:
-    """Raise GatesError when somebody still works on the run, or will come back to it, and it is not who started us."""
+def refuse_going_on(
+    folder: RunFolder, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+) -> None:
+    """Raise GatesError when somebody still works on the run, or will come back to it, and it is not who started us.
+
+    Waits for a guardian that tidies up after a dead engine.
+    """
     session = _session(folder)
-    if is_worked_on(folder) or (session is not None and session.pid not in ancestors()):
+    if _goes_on(folder, clock, sleep) or (session is not None and session.pid not in ancestors()):
         who = f" (pid {session.pid})" if session is not None else ""
         raise GatesError(
             f"the run {folder.run} is still going on{who}; a report would close it",
@@ -78,6 +85,22 @@ def refuse_going_on(folder: RunFolder) -> None:
             hint="wait until it ends",
             code=Exit.INCONCLUSIVE,
         )
+
+
+def _goes_on(folder: RunFolder, clock: Callable[[], float], sleep: Callable[[float], None]) -> bool:
+    patience = clock() + PATIENCE
+    while is_worked_on(folder):
+        if _engine_lives(folder) or clock() > patience:
+            return True
+        sleep(0.05)
+    return False
+
+
+def _engine_lives(folder: RunFolder) -> bool:
+    try:
+        return read_process(codec.read(folder.engine, EngineNote).pid) is not None
+    except BadFileError:
+        return False
 
 
 def note_session(folder: RunFolder, pid: int) -> None:

@@ -132,6 +132,8 @@ def _stoppable() -> Iterator[Stop]:
     def ask(number: int, frame: FrameType | None) -> None:
         stop.ask(words[signal.Signals(number)])
 
+    if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+        del words[signal.SIGHUP]  # started with nohup
     before = {number: signal.signal(number, ask) for number in words}
     try:
         yield stop

@@ -100,10 +100,14 @@ def _make(folder: RunFolder) -> None:
     except OSError as error:
         raise _unwritable(folder, error) from None
     try:
-        folder.reserve.write_bytes(bytes(RESERVE))
+        _reserve(folder)
     except OSError as error:
         shutil.rmtree(folder.path, ignore_errors=True)
         raise _unwritable(folder, error) from None
+
+
+def _reserve(folder: RunFolder) -> None:
+    folder.reserve.write_bytes(bytes(RESERVE))
 
 
 def _unwritable(folder: RunFolder, error: OSError | GatesError) -> GatesError:

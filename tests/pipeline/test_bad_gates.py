@@ -17,6 +17,7 @@ CASES = {
     "half": ("failed_to_run", "its result can't be used: not valid JSON"),
     "written_nan": ("failed_to_run", "NaN is not a number in JSON"),
     "nan": ("failed_to_run", "the result holds a number that is not finite: value"),
+    "half_a_character": ("failed_to_run", "the result holds text that can't be written: surrogates not allowed"),
     "undeclared": ("failed_to_run", "it measured 'invented', which the kind odd does not declare"),
     "exit": ("failed_to_run", "its process exited with 3"),
     "raise": ("failed_to_run", "internal error: RuntimeError: this kind has a bug"),
@@ -33,7 +34,7 @@ def test_what_is_no_valid_result_is_inconclusive_with_its_reason_and_stays(repos
         assert (gate["outcome"], gate["execution"]) == ("inconclusive", execution), name
         assert reason in gate["reason"], name
     kept = {name for name in CASES if (repository.latest / name / "result.invalid.json").exists()}
-    assert kept == {"half", "written_nan", "nan", "undeclared", "exit", "wrong_evidence"}
+    assert kept == {"half", "written_nan", "nan", "half_a_character", "undeclared", "exit", "wrong_evidence"}
     assert "ended early" in json.dumps(repository.gate("none")["result"]["exhibits"])
     assert (repository.latest / "wrong_evidence" / "evidence" / "seen.txt").read_text() == "what was seen"
     assert not repository.left()

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from datetime import UTC, datetime
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
-from gates.errors import UsageError
-from gates.model import Commit
-from gates.pipeline import folder
+from gates import codec
+from gates.errors import GatesError, UsageError
+from gates.model import Commit, Plan
+from gates.pipeline import folder, planning
 from gates.pipeline.folder import RunFolder
+from gates.pipeline.ledger import Ledger
 from gates.pipeline.machine import fingerprint, read_commit
+from gates.pipeline.planning import begin
 
 from .conftest import Repository
 
+PLAN = Plan("new", "2026-11-23T15:04:05Z", "0", "/", "s", "d", "quick", 1, Commit(), {}, ())
 NOW = datetime(2026, 11, 23, 15, 4, 5, tzinfo=UTC)
 
 
@@ -84,6 +90,35 @@ def test_the_newest_twenty_runs_and_the_signed_and_busy_ones_are_kept(tmp_path: 
     removed = folder.prune(tmp_path, lambda run: run.run == "run-02")
     assert removed == ("run-00", "run-03", "run-04")
     assert len(list(folder.all_runs(tmp_path))) == 22
+
+
+def test_a_run_that_the_clock_says_is_the_oldest_is_not_removed_by_its_own_start(tmp_path: Path) -> None:
+    """A clock that was set back makes the newest run look like the oldest."""
+    for number in range(folder.KEPT):
+        (tmp_path / f"run-{number:02d}").mkdir()
+        plan = tmp_path / f"run-{number:02d}" / "plan.json"
+        plan.touch()
+        os.utime(plan, (4e9 + number, 4e9 + number))
+    made, _ = begin(lambda reading: PLAN, tmp_path)
+    assert made.plan.exists()
+
+
+@pytest.mark.parametrize(
+    ("room", "writes", "events"), [(planning, "_reserve", []), (codec, "write", ["start"]), (planning, "set_latest", ["start"])]
+)
+def test_a_plan_that_finds_no_space_is_a_clear_error_and_leaves_no_half_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, room: ModuleType, writes: str, events: list[str]
+) -> None:
+    """The error says what and where; a start in the ledger stays, so that the run counts as abandoned."""
+
+    def full(*arguments: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(room, writes, full)
+    with pytest.raises(GatesError, match="the run folder can't be written: No space left on device"):
+        begin(lambda reading: PLAN, tmp_path)
+    assert not (tmp_path / PLAN.run).exists()
+    assert [entry.event for entry in Ledger(tmp_path / "ledger.jsonl").read().entries] == events
 
 
 def test_the_folder_of_runs_ignores_itself_and_latest_is_the_last_started(tmp_path: Path) -> None:

@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from gates import codec
+from gates.pipeline.ledger import Ledger
+
 from .conftest import Repository
 
 pytestmark = pytest.mark.end_to_end
@@ -20,11 +23,26 @@ def edited(path: Path, old: str, new: str) -> None:
     path.write_text(text.replace(old, new))
 
 
+def measured_twice(run: Path) -> None:
+    """The result as if it rested on two samples: the verdict stays the same."""
+    edited(run / "good" / "result.json", '"metric":"value","n":1', '"metric":"value","n":2')
+
+
+def shopped(run: Path) -> None:
+    """The result as if it were another one, and the end of the run gone from the ledger."""
+    measured_twice(run)
+    ledger = run.parent / "ledger.jsonl"
+    ledger.write_text(ledger.read_text().splitlines(keepends=True)[0])
+
+
 CASES: dict[str, Callable[[Path], object]] = {
     "a result": lambda run: (run / "good" / "result.json").unlink(),
     "a gate's folder": lambda run: shutil.rmtree(run / "good"),
     "evidence": lambda run: (run / "good" / "evidence" / "seen.txt").unlink(),
     "content of evidence": lambda run: edited(run / "good" / "evidence" / "seen.txt", "seen", "SEEN"),
+    "a measurement": measured_twice,
+    "a measurement and the end in the ledger": shopped,
+    "the ledger, now a folder": lambda run: ((run.parent / "ledger.jsonl").unlink(), (run.parent / "ledger.jsonl").mkdir()),
     "the plan": lambda run: edited(run / "plan.json", '"limit":60', '"limit":61'),
     "the ledger": lambda run: (run.parent / "ledger.jsonl").unlink(),
     "the plan's digest": lambda run: edited(run.parent / "ledger.jsonl", '"plan":"', '"plan":"0'),
@@ -45,7 +63,7 @@ def test_taking_evidence_away_from_a_closed_run_makes_it_inconclusive(repository
         assert repository.run("report") == 3, name
         assert repository.report()["verdict"] == "inconclusive", name
         lines = repository.runs / "ledger.jsonl"
-        assert not lines.exists() or len(lines.read_text().splitlines()) == 2, name
+        assert not lines.is_file() or len(lines.read_text().splitlines()) == 2, name
 
 
 def test_a_broken_ledger_is_a_finding_of_the_next_run(repository: Repository) -> None:
@@ -59,3 +77,36 @@ def test_a_broken_ledger_is_a_finding_of_the_next_run(repository: Repository) ->
     findings = repository.report()["findings"]
     assert [finding["location"] for finding in findings] == ["ledger.jsonl:2"]
     assert json.loads((repository.runs / "ledger.jsonl").read_text().splitlines()[-1])["verdict"] == "inconclusive"
+
+
+def test_a_line_of_an_earlier_version_is_still_whole(repository: Repository) -> None:
+    """A line is checked by what it holds, so a ledger outlives the entries that later versions add."""
+    repository.spec(good={})
+    assert repository.run() == 0
+    ledger = repository.runs / "ledger.jsonl"
+    first = json.loads(ledger.read_text().splitlines()[0])
+    del first["results"]
+    sealed = codec.dumps({**first, "own": codec.digest({**first, "own": ""})})
+    ledger.write_text(sealed)
+    assert Ledger(ledger).read().findings == ()
+
+
+def test_a_run_without_its_plan_is_named(repository: Repository) -> None:
+    """`latest` names a run whose plan was deleted: exit 4 with its name, not "there is no run"."""
+    repository.spec(good={})
+    assert repository.run() == 0
+    (repository.latest / "plan.json").unlink()
+    assert repository.run("report") == 4
+    assert repository.latest.name in repository.said
+    (repository.runs / "latest").unlink()
+    assert repository.run("report") == 5
+
+
+def test_a_result_that_cannot_be_shown_is_inconclusive(repository: Repository) -> None:
+    """A number beyond all bounds and half a character in an edited result end in a report, not in an internal error."""
+    for old, new in (('"value":0', f'"value":1{"0" * 400}'), ('"gate":"good"', '"gate":"good\\ud800"')):
+        repository.spec(good={})
+        assert repository.run() == 0
+        edited(repository.latest / "good" / "result.json", old, new)
+        assert repository.run("report") == 3
+        assert "its result can't be used" in repository.gate("good")["reason"]

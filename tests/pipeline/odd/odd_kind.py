@@ -55,6 +55,8 @@ class Odd:
             Measurement("value", value, Unit.COUNT, 1),
             Measurement("valid.calm", disturbed, Unit.COUNT, 1),
         ]
+        if do == "half_a_character":
+            return GateResult(request.gate.name, Execution.COMPLETED, "", 0.0, tuple(measurements), summary="\ud800")
         if do == "undeclared":
             measurements.append(Measurement("invented", 0, Unit.COUNT, 1))
         evidence = ()
@@ -87,6 +89,13 @@ class Odd:
 
         codec.write(Path(request.folder, "result.json"), self.result(request))
         os._exit(3)
+
+    def do_early(self, request: Request) -> None:
+        """A result that is written before the gate has ended."""
+        from gates import codec
+
+        codec.write(Path(request.folder, "result.json"), self.result(request))
+        self.do_hang(request)
 
     def do_daemon(self, request: Request) -> None:
         self.daemon(request, dict(os.environ))
