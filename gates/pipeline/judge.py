@@ -61,6 +61,7 @@ from gates.model import (
     Report,
     Rule,
     Severity,
+    Unit,
     Verdict,
     criterion_id,
     split_criterion_id,
@@ -231,7 +232,9 @@ def _value(measurement: Measurement) -> str:
     text = f"{measurement.key} is {show(measurement.value, measurement.unit)}"
     interval = measurement.interval
     if interval is None:
-        return f"{text} of {measurement.n:,}" if measurement.n > 1 else text
+        if measurement.n <= 1:
+            return text
+        return f"{text} of {measurement.n:,}" if measurement.unit is Unit.COUNT else f"{text} (n {measurement.n:,})"
     low, high = show(interval.low, measurement.unit), show(interval.high, measurement.unit)
     return f"{text} ({interval.level * 100:g} % interval {low} to {high}, n {measurement.n:,})"
 
@@ -296,7 +299,9 @@ def _headline(verdict: Verdict, gates: Sequence[GateReport], findings: Sequence[
         counted = [
             c for gate in gates for c in gate.criteria if c.disposition is Disposition.COUNTED and c.outcome is Outcome.PASS
         ]
-        return f"All {sum(gate.outcome is Outcome.PASS for gate in gates)} gates pass: {len(counted)} criteria hold."
+        passing = sum(gate.outcome is Outcome.PASS for gate in gates)
+        held = "1 criterion holds" if len(counted) == 1 else f"{len(counted)} criteria hold"
+        return f"{'The gate passes' if passing == 1 else f'All {passing} gates pass'}: {held}."
     deciding = next((gate for gate in gates if gate.outcome is wanted), None)
     if deciding:
         return f"{deciding.gate.name}: {deciding.reason}."

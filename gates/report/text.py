@@ -7,7 +7,7 @@ from collections.abc import Callable
 from gates.errors import Exit
 from gates.model import Finding, GateReport, Level, Outcome, Report, Verdict
 from gates.report import reading
-from gates.report.facts import facts, what_to_do
+from gates.report.facts import Fact, facts, what_to_do
 from gates.report.prose import clean
 
 _EXITS = {Verdict.READY: Exit.READY, Verdict.NOT_READY: Exit.NOT_READY, Verdict.INCONCLUSIVE: Exit.INCONCLUSIVE}
@@ -76,7 +76,11 @@ def _short(text: str) -> str:
 
 
 def _facts(report: Report) -> str:
-    return "\n".join(f"  {fact.label:<19} {clean(fact.value)} {clean(fact.aside)}".rstrip() for fact in facts(report))
+    return "\n".join(f"  {fact.label:<19} {clean(fact.value)}{_aside(fact)}" for fact in facts(report))
+
+
+def _aside(fact: Fact) -> str:
+    return f" ({clean(fact.aside)})" if fact.aside else ""
 
 
 def _attention(report: Report, gate: GateReport, paint: Paint) -> str:

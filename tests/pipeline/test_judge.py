@@ -292,3 +292,21 @@ def test_the_worst_of_more_outcomes_is_never_better(outcomes: list[Outcome], mor
     """`worst` is monotone."""
     rank = [Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.NOT_APPLICABLE].index
     assert rank(worst([*outcomes, more])) <= rank(worst(outcomes))
+
+
+def test_one_gate_with_one_criterion_is_one() -> None:
+    """`All 1 gates pass: 1 criteria hold` is no sentence."""
+    only = judge(plan(gate(LOST)), {"sustained": result(lost(0))})
+    assert only.headline == "The gate passes: 1 criterion holds."
+
+
+def test_only_counts_are_of_a_number() -> None:
+    """1 of 500 jobs was lost; a lateness of 2 ms is not of 500 anything."""
+    most = Comparison(Comparator.AT_MOST, 0.001, text="1 ms")
+    late = Criterion("valid.lateness", Unit.SECONDS, Rule.SINGLE, (most,), 1, built_in=True)
+    found = result(Measurement("valid.lateness", 0.002, Unit.SECONDS, 500), lost(1))
+    reasons = [criterion.reason for criterion in judge_gate(gate(late, LOST), found).criteria]
+    assert reasons == [
+        "valid.lateness is 2 ms (n 500); it must be at most 1 ms",
+        "acknowledged.lost is 1 of 500; it must be at most 0",
+    ]

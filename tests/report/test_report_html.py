@@ -12,11 +12,13 @@ from lxml import html as parser
 
 from gates.model import (
     Evidence,
+    Execution,
     GateReport,
     IntervalRow,
     Intervals,
     Limit,
     Line,
+    Outcome,
     Quantiles,
     Report,
     Series,
@@ -78,6 +80,15 @@ def test_what_needs_attention_stands_open_and_the_rest_folds(report: Report) -> 
         (target,) = page(report).xpath("//*[@id=$id]", id=link[1:])
         assert target.tag == "div"
         assert target.getparent().tag == "details"
+
+
+def test_a_gate_that_a_need_kept_from_running_stays_folded(report: Report) -> None:
+    """Its row says all that there is; a table of numbers that nobody measured would hide the gate that failed."""
+    kept = replace(report.gates[5], execution=Execution.NOT_RUN, outcome=Outcome.INCONCLUSIVE)
+    kept = replace(kept, gate=replace(kept.gate, needs=("primitives",)))
+    assert '<details class="gate"><summary>' in section(report, kept, "gate-crash")
+    by_itself = replace(kept, gate=replace(kept.gate, needs=("unit",)))
+    assert '<details class="gate" open><summary>' in section(report, by_itself, "gate-crash")
 
 
 def test_every_figure_has_its_evidence_one_click_away(report: Report) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 
 import pytest
@@ -50,3 +51,10 @@ def test_a_run_without_troubles_needs_no_advice(ready: Report) -> None:
     shown = text.render(ready)
     assert shown.startswith("READY  7 of 7 gates pass")
     assert "what to do" not in shown
+
+
+def test_what_is_said_beside_a_fact_stands_in_brackets(report: Report) -> None:
+    """`2 cores 666b` would be read as one thing, and so would `the first this machine only`."""
+    lines = text.render(report).splitlines()
+    assert re.search(r" cores \([0-9a-f]{4}\)$", next(line for line in lines if line.startswith("  machine ")))
+    assert next(line for line in lines if line.startswith("  runs of")).endswith(" (this machine only)")

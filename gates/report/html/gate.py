@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from gates.model import CriterionReport, Disposition, Evidence, GateReport, GateResult, Outcome, Report, Severity, Unit
+from gates.model import CriterionReport, Disposition, Evidence, Execution, GateReport, GateResult, Outcome, Report, Severity, Unit
 from gates.quantity import show
 from gates.report import reading
 from gates.report.facts import what_to_do
@@ -29,12 +29,17 @@ def anchors(report: Report) -> dict[str, str]:
 
 
 def section(report: Report, gate: GateReport, anchor: str) -> str:
-    """The section; open when a person is needed. A link into a folded one opens it, since its target lies inside."""
-    opened = " open" if reading.needs_attention(gate) else ""
+    """The section; open when there is something to find out. A link into a folded one opens it, since its target lies inside."""
+    opened = " open" if reading.needs_attention(gate) and not _kept_by_a_need(report, gate) else ""
     times = f'<span class="note"> · {text(gate.gate.kind)}{_times(gate)}</span>'
     title = f"<summary>{bare_sign(gate.outcome)} <h2>{text(gate.gate.name)}</h2>{_word(gate.outcome)}{times}</summary>"
     content = f'<div class="anchor" id="{anchor}">{"".join(_content(report, gate))}</div>'
     return f'<details class="gate"{opened}>{title}\n{content}</details>'
+
+
+def _kept_by_a_need(report: Report, gate: GateReport) -> bool:
+    red = {other.gate.name for other in report.gates if other.outcome is not Outcome.PASS}
+    return gate.execution is Execution.NOT_RUN and not red.isdisjoint(gate.gate.needs)
 
 
 def _word(outcome: Outcome) -> str:
