@@ -7,7 +7,18 @@ from collections.abc import Iterator, Sequence
 from pathlib import PurePosixPath
 from urllib.parse import quote
 
-from gates.model import CriterionReport, Disposition, Evidence, Execution, GateReport, GateResult, Outcome, Report, Severity, Unit
+from gates.model import (
+    CriterionReport,
+    Disposition,
+    Evidence,
+    Execution,
+    GateReport,
+    GateResult,
+    Outcome,
+    Report,
+    Severity,
+    Unit,
+)
 from gates.quantity import show
 from gates.report import reading
 from gates.report.facts import what_to_do
@@ -29,7 +40,7 @@ def anchors(report: Report) -> dict[str, str]:
 
 
 def section(report: Report, gate: GateReport, anchor: str) -> str:
-    """The section; open when there is something to find out. A link into a folded one opens it, since its target lies inside."""
+    """The section; open when there is something to find out. A link into a folded one opens it: its target lies inside."""
     opened = " open" if reading.needs_attention(gate) and not _kept_by_a_need(report, gate) else ""
     times = f'<span class="note"> · {text(gate.gate.kind)}{_times(gate)}</span>'
     title = f"<summary>{bare_sign(gate.outcome)} <h2>{text(gate.gate.name)}</h2>{_word(gate.outcome)}{times}</summary>"
