@@ -17,8 +17,9 @@ if TYPE_CHECKING:
     class Backoff(Protocol):
         """Anything with this method is a schedule."""
 
-        def delay(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
+        def delay(self, attempt: int, previous: float, draw: Callable[[], float], /) -> float:
             """Seconds to wait after failed attempt *attempt*."""
+            ...
 
 
 class Exponential:
@@ -39,10 +40,7 @@ class Exponential:
             fail at the same instant.
     """
 
-    __slots__ = ("delay", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "window")
-
-    delay: Callable[[int, float, Callable[[], float]], float]
-    window: Callable[[int], float]
+    __slots__ = ("drawn", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "window")
 
     def __init__(
         self,
@@ -61,8 +59,12 @@ class Exponential:
         self.factor = number("Exponential.factor", factor, 0.0, 1.0)
         self.spread = number("Exponential.spread", spread, 0.0, self.maximum)
         # Functions of the figures and not bound methods, which would hold the schedule that holds them.
-        self.window = _windows(self.initial, self.maximum, self.multiplier, self.spread)
-        self.delay = _JITTERED[self.jitter](self)
+        self.window: Callable[[int], float] = _windows(self.initial, self.maximum, self.multiplier, self.spread)
+        self.drawn: Callable[[int, float, Callable[[], float]], float] = _JITTERED[self.jitter](self)
+
+    def delay(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
+        """Seconds to wait. A retry calls `drawn` itself, which saves a call."""
+        return self.drawn(attempt, previous, draw)
 
 
 def _windows(initial: float, maximum: float, multiplier: float, spread: float) -> Callable[[int], float]:

@@ -139,7 +139,8 @@ class CircuitBreaker(Step, Machine):
         except BaseException as error:
             self.failed(permit, error, started)
             raise
-        self.returned(permit, result, started)
+        if self.alert or self.window is not None or self.core.classifier.results is not None:
+            self.returned(permit, result, started)
         return result
 
     def guard(self) -> Guard:

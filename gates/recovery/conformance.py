@@ -65,7 +65,7 @@ class Retries:
 async def check_all(adapter: Breakers | Retries) -> dict[str, str]:
     """What each check says about *adapter*: an empty text where it conforms."""
     checks = BREAKER_CHECKS if isinstance(adapter, Breakers) else RETRY_CHECKS
-    said = {}
+    said: dict[str, str] = {}
     for check in checks:
         try:
             await check(adapter)  # type: ignore[arg-type]  # each list is of its adapter's checks
@@ -114,7 +114,8 @@ async def stampede(breakers: Breakers) -> None:
 
     breaker = await _opened(breakers)
     await _wait(breakers)
-    release, inside = asyncio.Event(), []
+    release = asyncio.Event()
+    inside: list[int] = []
 
     async def slow() -> None:
         inside.append(1)
@@ -231,7 +232,7 @@ async def cancellation_passes(retries: Retries) -> None:
     """A cancelled call ends at once and is not tried again."""
     import asyncio
 
-    calls = []
+    calls: list[int] = []
 
     async def hang() -> None:
         calls.append(1)
@@ -246,7 +247,7 @@ async def cancellation_passes(retries: Retries) -> None:
 
 async def nested_layers_do_not_multiply(retries: Retries) -> None:
     """Three layers of four attempts make at most five calls."""
-    calls = []
+    calls: list[int] = []
 
     async def operation() -> None:
         calls.append(1)
@@ -406,7 +407,8 @@ async def _calls(retries: Retries, attempts: int, delay: float, deadline: float 
     """The moments at which an operation that always fails was called."""
     import asyncio
 
-    loop, moments = asyncio.get_running_loop(), []
+    loop = asyncio.get_running_loop()
+    moments: list[float] = []
 
     async def operation() -> None:
         moments.append(loop.time())

@@ -206,7 +206,8 @@ class Retry(Step):
 
     def teller(self) -> Callable[[Story, Exception], float]:
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
-        attempts, draw, delay_of = self.attempts or FOREVER, self.draw, self.backoff.delay
+        attempts, draw = self.attempts or FOREVER, self.draw
+        delay_of = self.backoff.drawn if isinstance(self.backoff, Exponential) else self.backoff.delay
         classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
         listeners, own_budget, cancelled, most = self._listeners, self.budget, self.cancelled, self.max_retry_after
         outer_budget, outer_bound = shared.get, bound.get
@@ -226,8 +227,8 @@ class Retry(Step):
                 return self._end(DeadlineExceeded, story, error)
             if cancelled is not None and cancelled():
                 return self._end(Cancelled, story, error)
-            budget = own_budget or (budgets and outer_budget())
-            if budget and not budget.withdraw():
+            budget = own_budget or (outer_budget() if budgets else None)
+            if budget is not None and not budget.withdraw():
                 return self._end(BudgetExhausted, story, error)
             story[1] = delay
             story.append(error)
@@ -291,7 +292,7 @@ def reject(results: Callable[[object], Outcome | None]) -> Callable[[object], No
 
     def check(value: object) -> None:
         outcome = results(value)
-        if outcome is RETRYABLE or outcome is OVERLOAD:
+        if outcome is not None and (outcome is RETRYABLE or outcome is OVERLOAD):
             raise ResultRejected(value, outcome)
 
     return check

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
         def is_recording(self) -> bool:
             """Whether anybody will read what is added."""
+            ...
 
         def add_event(self, name: str, attributes: Mapping[str, str | int | float | bool]) -> None:
             """Add an event."""

@@ -8,15 +8,17 @@ from typing import Any, assert_type
 from gates.recovery import (
     BreakerRegistry,
     CircuitBreaker,
+    Constant,
     ErrorRecoveryConfig,
     ExhaustedRetries,
+    Exponential,
     Policy,
     Retry,
     retry_with_backoff,
 )
 
 breaker = CircuitBreaker("typed")
-policy = Policy(Retry(3), breaker)
+policy = Policy(Retry(3, Exponential(0.1)), Retry(2, Constant(1.0)), breaker)
 
 
 @policy
