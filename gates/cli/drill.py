@@ -46,7 +46,7 @@ def drill_command(
 
     root = repository_root(Path.cwd())
     values = read_spec(root, spec)
-    drills = fitting(flattened(registry.plugins(registry.DRILLS)), values, names)
+    drills = fitting(flattened(registry.plugins(registry.DRILLS)), values, root, names)
     chosen = tuple(drill for drill in drills if gate in (None, drill.base.gate))
     if not chosen:
         raise NothingSelectedError(f"no drill fits{f' the gate {gate!r}' if gate else ''}", location=spec)

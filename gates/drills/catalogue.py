@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from gates.drills.tree import fits
@@ -24,8 +25,8 @@ def flattened(plugins: Mapping[str, Iterable[Drill]]) -> tuple[Drill, ...]:
     return tuple(found.values())
 
 
-def fitting(drills: Sequence[Drill], spec: Mapping[str, Any], wanted: Sequence[str] = ()) -> tuple[Drill, ...]:
-    """Those whose gate and criteria *spec* has; with *wanted*, only these names, all of which must be there.
+def fitting(drills: Sequence[Drill], spec: Mapping[str, Any], root: Path, wanted: Sequence[str] = ()) -> tuple[Drill, ...]:
+    """Those whose gate and criteria *spec* has and whose files lie below *root*; with *wanted*, these, which must all fit.
 
     Raises GatesError that names the drill.
     """
@@ -33,10 +34,10 @@ def fitting(drills: Sequence[Drill], spec: Mapping[str, Any], wanted: Sequence[s
     for name in wanted:
         if name not in known:
             raise GatesError(f"there is no drill {name!r}", hint=f"installed are: {', '.join(sorted(known))}")
-        if not fits(known[name].base, spec):
-            base = known[name].base
-            raise GatesError(
-                f"the drill {name!r} needs the gate {base.gate!r} with {', '.join(base.criteria)}, which the spec has not"
-            )
+        base = known[name].base
+        if not fits(base, spec, root):
+            files = f", and the files {', '.join(base.copies)}" if base.copies else ""
+            needs = f"the gate {base.gate!r} with {', '.join(base.criteria)}{files}"
+            raise GatesError(f"the drill {name!r} needs {needs}, which are not there")
     chosen = [known[name] for name in dict.fromkeys(wanted)] if wanted else drills
-    return tuple(drill for drill in chosen if fits(drill.base, spec))
+    return tuple(drill for drill in chosen if fits(drill.base, spec, root))

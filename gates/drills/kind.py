@@ -71,7 +71,8 @@ class DrillsKind:
 
     def plan(self, settings: DrillsSettings, context: KindContext) -> KindPlan:
         """Check that there is something to draw from, and how long the sample takes at most."""
-        drills = fitting(flattened(context.plugins(registry.DRILLS)), read_spec(context.root, settings.spec), settings.from_)
+        installed, spec = flattened(context.plugins(registry.DRILLS)), read_spec(context.root, settings.spec)
+        drills = fitting(installed, spec, context.root, settings.from_)
         if not drills:
             context.error("from", f"no drill that is installed fits the gates of {settings.spec}")
         within = None if settings.within is None else f"{settings.within} s"  # the gate process validates it again
@@ -84,7 +85,7 @@ class DrillsKind:
         settings = DrillsSettings.model_validate(request.gate.settings)
         root = Path(request.root)
         spec = read_spec(root, settings.spec)
-        fit = fitting(flattened(registry.plugins(registry.DRILLS)), spec, settings.from_)
+        fit = fitting(flattened(registry.plugins(registry.DRILLS)), spec, root, settings.from_)
         most = None if settings.sample == "all" else settings.sample
         chosen = sampled(fit, request.seed, most=most, within=settings.within or _BUDGET_USED * request.gate.budget or None)
         with tempfile.TemporaryDirectory(prefix="gates-drills-") as scratch:

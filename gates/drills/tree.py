@@ -23,10 +23,11 @@ def read_spec(root: Path, path: str = SPEC) -> Mapping[str, Any]:
     return found
 
 
-def fits(base: Base, spec: Mapping[str, Any]) -> bool:
-    """Whether *spec* has the gate and the criteria that *base* is made from."""
+def fits(base: Base, spec: Mapping[str, Any], root: Path) -> bool:
+    """Whether *spec* has the gate and the criteria that *base* is made from, and the repository at *root* its files."""
     gate = spec["gates"].get(base.gate)
-    return isinstance(gate, dict) and set(base.criteria) <= set(gate.get("criteria") or ())
+    known = isinstance(gate, dict) and set(base.criteria) <= set(gate.get("criteria") or ())
+    return known and all((root / name).exists() for name in base.copies)
 
 
 def build(base: Base, spec: Mapping[str, Any], root: Path) -> Tree:

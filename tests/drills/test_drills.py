@@ -116,8 +116,8 @@ def test_a_spec_that_is_none_is_refused(tmp_path: Path, content: str, why: str) 
 def test_only_drills_whose_gate_and_criteria_the_spec_has_are_offered() -> None:
     """Somebody else's spec without our gates gets none of our drills, and asking for one says what it needs."""
     drills = (*testing.DRILLS, *responses.DRILLS, *icn.DRILLS)
-    assert fits(testing.SUITE, SPEC)
-    names = {each.name for each in fitting(drills, SPEC)}
+    assert fits(testing.SUITE, SPEC, ROOT)
+    names = {each.name for each in fitting(drills, SPEC, ROOT)}
     assert names == {
         "failing-test",
         "collection-error",
@@ -127,9 +127,19 @@ def test_only_drills_whose_gate_and_criteria_the_spec_has_are_offered() -> None:
         "wrong-body-5-percent",
     }
     with pytest.raises(GatesError, match="needs the gate 'crash'"):
-        fitting(drills, SPEC, ["double-charge"])
+        fitting(drills, SPEC, ROOT, ["double-charge"])
     with pytest.raises(GatesError, match="no drill 'nothing'"):
-        fitting(drills, SPEC, ["nothing"])
+        fitting(drills, SPEC, ROOT, ["nothing"])
+
+
+def test_a_drill_is_not_offered_where_its_files_are_not(tmp_path: Path) -> None:
+    """Drills that copy our own tests do not fit a repository without them, and asking for one names the files."""
+    copying = replace(drill("d"), base=Base("b", "unit", (), copies=("tests/ours",)))
+    assert fitting([copying], SPEC, tmp_path) == ()
+    with pytest.raises(GatesError, match="the files tests/ours"):
+        fitting([copying], SPEC, tmp_path, ["d"])
+    (tmp_path / "tests" / "ours").mkdir(parents=True)
+    assert fitting([copying], SPEC, tmp_path) == (copying,)
 
 
 def test_the_inner_run_inherits_the_lock_and_nothing_else_of_ours() -> None:
@@ -142,7 +152,7 @@ def test_every_installed_drill_has_its_own_name_and_a_gate_of_the_own_spec() -> 
     """Whoever renames a gate or a criterion of readiness.yaml mends its drills."""
     drills = flattened(registry.plugins(registry.DRILLS))
     assert {each.name for each in drills} >= {"failing-test", "slow-benchmark", "slow-p99", "ack-before-durable"}
-    assert fitting(drills, read_spec(ROOT)) == drills
+    assert fitting(drills, read_spec(ROOT), ROOT) == drills
     assert all(each.criterion in each.base.criteria for each in drills)
     with pytest.raises(GatesError, match="two drills are called"):
         flattened({"a": [drill("x")], "b": [drill("x")]})
