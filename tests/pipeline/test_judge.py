@@ -310,3 +310,19 @@ def test_only_counts_are_of_a_number() -> None:
         "valid.lateness is 2 ms (n 500); it must be at most 1 ms",
         "acknowledged.lost is 1 of 500; it must be at most 0",
     ]
+
+
+@pytest.mark.parametrize(
+    ("interval", "why"),
+    [
+        (Interval(0.01, 0.02, 0.95, "order"), "lies outside of its interval"),
+        (Interval(0.01, 0.1, 0.5, "order"), "holds at 50 % only"),
+        (Interval(0.1, 0.01, 0.95, "order"), "upside down"),
+    ],
+)
+def test_an_interval_that_does_not_hold_its_value_or_its_level_proves_nothing(interval: Interval, why: str) -> None:
+    """Each number has its prescribed interval at 95 %; one that can't be that of its value is no data."""
+    measured = Measurement("latency.p99", 0.05, Unit.SECONDS, 1300, interval, "steady")
+    judged = judge_gate(gate(P99), result(measured))
+    assert judged.outcome is Outcome.INCONCLUSIVE
+    assert why in judged.reason

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from gates.model import Commit, Level
+from gates.model import PROOF, Commit, Level
 from gates.pipeline.history import history
-from gates.pipeline.ledger import END, START, Entry, Ledger
+from gates.pipeline.ledger import END, START, Entry, Ledger, Reading
 
 
 @pytest.fixture
@@ -94,3 +95,17 @@ def test_history_counts_the_runs_of_this_commit_alone(ledger: Ledger, tmp_path: 
     going_on = history(tmp_path, Commit(sha="c0ffee"), reading, lambda folder: folder.run == "b", this_machine_only=True)
     assert [record.run for record in going_on.runs] == ["a"]
     assert history(tmp_path, Commit(sha="other"), reading, lambda folder: False, this_machine_only=True).runs == ()
+
+
+@pytest.mark.parametrize("lacking", ["", *PROOF])
+def test_a_drill_proves_red_what_it_reached_triggered_and_caught_beside_a_control(tmp_path: Path, lacking: str) -> None:
+    """Three of the four are no proof."""
+    columns = ["drill", "gate", "criterion", *PROOF, "when"]
+    row = ["slow", "load", "p99", *("no" if fact == lacking else "yes" for fact in PROOF), "2026-11-23T15:04:05Z"]
+    table = {"type": "table", "title": "drills", "columns": columns, "rows": [row]}
+    gate = {"gate": {"name": "drills", "kind": "drills"}, "criteria": [], "result": {"exhibits": [table]}}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "plan.json").write_text("{}")
+    (tmp_path / "a" / "readiness.json").write_text(json.dumps({"gates": [gate]}))
+    past = history(tmp_path, Commit(), Reading(), lambda folder: False, this_machine_only=True)
+    assert past.proven == ({} if lacking else {"load:p99": "2026-11-23T15:04:05Z"})

@@ -48,3 +48,14 @@ def test_a_leaders_session_belongs_without_any_token() -> None:
         assert [found.pid for found in tree.find("no-such-token", [process.pid])] == [process.pid]
         tree.end("no-such-token", [process.pid])
         assert process.wait(5) == -15
+
+
+def test_a_process_that_cannot_be_ended_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One of another user, or one that the kernel holds, must not hang the engine for ever."""
+    now = iter(range(1000))
+    monkeypatch.setattr(tree, "_signal", lambda *arguments: None)
+    with start(SLEEP, environ={"READINESS_TREE": TOKEN}) as process:
+        until(lambda: tree.find(TOKEN))
+        assert len(tree.end(TOKEN, grace=1.0, sleep=lambda seconds: None, clock=lambda: float(next(now)))) == 1
+        assert process.poll() is None
+        process.kill()
