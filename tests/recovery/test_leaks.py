@@ -7,6 +7,7 @@ import contextlib
 import datetime
 import gc
 import os
+import pickle
 import threading
 import time
 import tracemalloc
@@ -19,13 +20,18 @@ from gates.recovery import (
     CircuitBreakerConfig,
     CircuitBreakerOpen,
     CircuitState,
+    ConfigurationError,
     Constant,
     CountWindow,
     ErrorRecoveryConfig,
     ExhaustedRetries,
+    FailedAttempt,
+    Overloaded,
     Policy,
+    ResultRejected,
     Retry,
     RetryBudget,
+    Timeout,
     retry_with_backoff,
 )
 from gates.recovery.locks import shared_lock
@@ -291,3 +297,22 @@ def test_cancelling_tasks_at_any_time_leaves_no_probe_out():
     run(scene, clock)
     assert breaker.state is CircuitState.HALF_OPEN
     assert breaker.snapshot().in_flight == 0
+
+
+def test_errors_travel_between_processes():
+    """Every error of recovery comes out of a pickle as it went in; a breaker, which has a lock, does not go in."""
+    errors = [
+        ExhaustedRetries(3, ValueError("no"), (FailedAttempt(ValueError("no"), 0.5),), "prices"),
+        CircuitBreakerOpen("prices", 2.5, "ConnectionError: no answer"),
+        Timeout(1.5),
+        Overloaded("api", 0.5),
+        ResultRejected(503),
+        ConfigurationError("Retry.attempts", 0, "a whole number at least 1"),
+    ]
+    for error in errors:
+        again = pickle.loads(pickle.dumps(error))
+        assert type(again) is type(error)
+        assert str(again) == str(error)
+    assert pickle.loads(pickle.dumps(errors[0])).history[0].delay == 0.5
+    with pytest.raises(TypeError):
+        pickle.dumps(CircuitBreaker("prices"))
