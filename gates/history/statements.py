@@ -57,17 +57,21 @@ def recovery_time(
 ) -> float | None:
     """Seconds from *healed* to the first right answer of *endpoints* that no failure followed for *steady* seconds.
 
-    None when there was no such answer: then nobody saw it recover. The operations must have been invoked after *healed*.
+    None when there was no such answer, or *history* ends before so many seconds were watched: then nobody saw it recover.
+    The operations must have been invoked after *healed*.
     """
     later = sorted(
         (operation for operation in history if operation.endpoint in endpoints and operation.completed >= healed),
         key=lambda operation: operation.completed,
     )
     failures = [operation.completed for operation in later if operation.status != "ok"]
+    watched = max((operation.completed for operation in history), default=healed)
     following = 0
     for operation in later:
         if operation.status != "ok" or operation.invoked < healed:
             continue
+        if operation.completed + steady > watched:
+            return None
         while following < len(failures) and failures[following] < operation.completed:
             following += 1
         if following == len(failures) or failures[following] > operation.completed + steady:

@@ -204,26 +204,34 @@ class NoAcknowledgedJobLost(_OverAccounts):
 
 
 class OneJobPerKey(_OverAccounts):
-    """No key that a client sent, once or repeatedly, has more than one job in the whole federation."""
+    """No key that a client sent has more than one job in the whole federation, however often it came, and no other key has one."""
 
     name = "one-job-per-key"
     summary = "An idempotency key never makes more than one job, however often it is sent."
-    metrics = (_spec("acknowledged.duplicated", "Keys with more than one job"),)
+    metrics = (_spec("acknowledged.duplicated", "Keys with more than one job, and new jobs under keys that no client sent"),)
 
-    def check(self, history: Sequence[Operation], _before: Any, after: Any) -> InvariantOutcome:
+    def check(self, history: Sequence[Operation], before: Any, after: Any) -> InvariantOutcome:
         stored = Counter(key for account in _accounts(after).values() for key, _, _ in account.jobs)
-        sent = Counter(operation.key for operation in _submissions(history) if operation.status != "fail")
+        submissions = _submissions(history)
+        sent = Counter(operation.key for operation in submissions if operation.status != "fail")
         duplicated = [key for key in sent if stored[key] > 1]
+        known = {key for account in _accounts(before).values() for key, _, _ in account.jobs}
+        surplus = sorted(stored.keys() - known - {operation.key for operation in submissions})
         rows = [
             ("keys sent", f"{len(sent):,}"),
             ("of which sent more than once", f"{sum(times > 1 for times in sent.values()):,}"),
             ("of which with exactly one job", f"{sum(stored[key] == 1 for key in sent):,}"),
             ("of which with no job", f"{sum(stored[key] == 0 for key in sent):,}"),
             ("of which with more than one job", f"{len(duplicated):,}"),
+            ("keys of new jobs that no client sent", f"{len(surplus):,}"),
         ]
         table = Table("Idempotency keys, and the jobs stored under them", ("what", "count"), tuple(rows))
-        findings = _named("more than one job under one key", duplicated)
-        return InvariantOutcome(_census("acknowledged.duplicated", len(duplicated), len(sent)), (table,), findings)
+        findings = (
+            *_named("more than one job under one key", duplicated),
+            *_named("a job under a key that no client sent", surplus),
+        )
+        found = len(duplicated) + len(surplus)
+        return InvariantOutcome(_census("acknowledged.duplicated", found, len(sent)), (table,), findings)
 
 
 class ManaConserved(_OverAccounts):

@@ -67,9 +67,16 @@ def test_availability_counts_everything_that_was_not_answered_rightly() -> None:
 )
 def test_recovery_is_the_first_answer_that_stays_right(statuses: list[tuple[str, float]], expected: float | None) -> None:
     """From the heal at 2 s to the first right answer that no failure follows within a second; no answer, no recovery."""
-    history = [did(status, completed) for status, completed in statuses] + [did("ok", 2.05, endpoint="a")]
+    history = [did(status, completed) for status, completed in statuses] + [did("ok", 9, endpoint="a")]
     found = recovery_time(history, {"b"}, 2.0)
     assert found == (None if expected is None else pytest.approx(expected))
+
+
+def test_a_history_that_ends_before_the_steady_second_shows_no_recovery() -> None:
+    """Nobody watched whether a failure followed; one more operation a second later decides it."""
+    history = [did("ok", 2.5), did("ok", 3.4)]
+    assert recovery_time(history, {"b"}, 2.0) is None
+    assert recovery_time([*history, did("ok", 3.5)], {"b"}, 2.0) == pytest.approx(0.5)
 
 
 def test_an_answer_to_a_request_from_before_the_heal_is_no_recovery() -> None:

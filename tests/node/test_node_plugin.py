@@ -88,6 +88,13 @@ def test_a_key_with_more_than_one_job_is_duplicated(after: Any, duplicated: int)
     assert value(OneJobPerKey().check(history, EMPTY, after)) == ("acknowledged.duplicated", duplicated, 4)
 
 
+def test_a_job_under_a_key_that_nobody_sent_is_one_too_many() -> None:
+    """A node that stores a repeated job under another key has duplicated it, even if paid; an earlier job is no surplus."""
+    copied = {"node-a": node("1", "2", "1-again"), "node-b": node("3")}
+    assert value(OneJobPerKey().check(HISTORY, EMPTY, copied)) == ("acknowledged.duplicated", 1, 4)
+    assert value(OneJobPerKey().check(HISTORY, copied, copied)) == ("acknowledged.duplicated", 0, 4)
+
+
 @pytest.mark.parametrize(
     ("before", "after", "imbalance", "jobs"),
     [
