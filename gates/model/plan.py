@@ -85,7 +85,8 @@ class RunRecord:
 
 @dataclass(frozen=True, slots=True)
 class History:
-    """What the ledger said when the plan was made. *previous* maps `gate:criterion` to the value of the last closed run.
+    """What the ledger said when the plan was made. *previous* maps `gate:metric@phase/selector` to what the last closed run
+    measured.
 
     *proven* maps `gate:criterion` to the UTC time at which a drill last turned it red. *findings* holds a broken chain.
     """

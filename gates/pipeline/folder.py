@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from gates import codec
-from gates.errors import BadFileError, GatesError, UsageError
+from gates.errors import BadFileError, Exit, GatesError, UsageError
 
 DIRECTORY = ".readiness"
 LATEST = "latest"
@@ -162,6 +162,7 @@ def prepare(runs: Path) -> None:
             f"the folder of runs can't be used: {error.strerror or error}",
             location=str(runs),
             hint="free space or name another folder with --root",
+            code=Exit.INCONCLUSIVE,
         ) from None
 
 

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from gates.model import Commit, Finding, History, Level, RunRecord, proves
+from gates.model import Commit, Finding, History, Level, RunRecord, criterion_id, proves
 from gates.pipeline.folder import RunFolder, all_runs
 from gates.pipeline.ledger import END, START, Reading
 
@@ -53,7 +53,7 @@ def _unrecorded(kept: Sequence[RunFolder], reading: Reading) -> list[Finding]:
 
 
 def _previous(runs: Path, reading: Reading) -> tuple[str, Mapping[str, float]]:
-    """The last closed run that still has its report, and its single values by `gate:criterion`."""
+    """The last closed run that still has its report, and what it measured, by `gate:metric@phase/selector`."""
     for entry in reversed(reading.entries):
         report = _report(runs / entry.run / "readiness.json") if entry.event == END else None
         if report is not None:
@@ -63,10 +63,10 @@ def _previous(runs: Path, reading: Reading) -> tuple[str, Mapping[str, float]]:
 
 def _values(report: Any) -> list[tuple[str, float]]:
     return [
-        (f"{gate['gate']['name']}:{criterion['criterion']['id']}", criterion["measurements"][0]["value"])
+        (f"{gate['gate']['name']}:{criterion_id(each['metric'], each['phase'], each['selector'])}", each["value"])
         for gate in report["gates"]
         for criterion in gate["criteria"]
-        if len(criterion["measurements"]) == 1
+        for each in criterion["measurements"]
     ]
 
 

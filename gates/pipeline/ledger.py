@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from gates import codec
-from gates.errors import BadFileError, GatesError
+from gates.errors import BadFileError, Exit, GatesError
 from gates.model import Finding, Level
 
 NAME = "ledger.jsonl"
@@ -76,7 +76,9 @@ class Ledger:
         try:
             descriptor = os.open(self.path.with_name(".ledger.lock"), os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise GatesError(f"the ledger can't be locked: {error.strerror}", location=str(self.path)) from None
+            raise GatesError(
+                f"the ledger can't be locked: {error.strerror}", location=str(self.path), code=Exit.INCONCLUSIVE
+            ) from None
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
             yield
@@ -141,7 +143,9 @@ class Ledger:
         try:
             descriptor = os.open(self.path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            raise GatesError(f"the ledger can't be written: {error.strerror}", location=str(self.path)) from None
+            raise GatesError(
+                f"the ledger can't be written: {error.strerror}", location=str(self.path), code=Exit.INCONCLUSIVE
+            ) from None
         size = os.fstat(descriptor).st_size
         try:
             begin = b"\n" if size and os.pread(descriptor, 1, size - 1) != b"\n" else b""
@@ -156,6 +160,7 @@ class Ledger:
                 f"the ledger can't be written: {error.strerror or error}",
                 location=str(self.path),
                 hint="free some space and run again",
+                code=Exit.INCONCLUSIVE,
             ) from None
         finally:
             os.close(descriptor)

@@ -11,7 +11,7 @@ from importlib.metadata import version
 from pathlib import Path
 
 from gates import codec
-from gates.errors import GatesError
+from gates.errors import Exit, GatesError
 from gates.model import Plan
 from gates.pipeline import alive
 from gates.pipeline.folder import RunFolder, checked_run_id, new_run_id, prepare, prune, set_latest, stamp, utc_now
@@ -117,6 +117,7 @@ def _unwritable(folder: RunFolder, error: OSError | GatesError) -> GatesError:
         f"the run folder can't be written: {error.strerror or error}",
         location=str(folder.path),
         hint="free some space and run again",
+        code=Exit.INCONCLUSIVE,
     )
 
 

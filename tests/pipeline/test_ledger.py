@@ -109,3 +109,13 @@ def test_a_drill_proves_red_what_it_reached_triggered_and_caught_beside_a_contro
     (tmp_path / "a" / "readiness.json").write_text(json.dumps({"gates": [gate]}))
     past = history(tmp_path, Commit(), Reading(), lambda folder: False, this_machine_only=True)
     assert past.proven == ({} if lacking else {"load:p99": "2026-11-23T15:04:05Z"})
+
+
+def test_a_wildcard_criterion_has_a_previous_value_for_each_of_its_measurements(ledger: Ledger, tmp_path: Path) -> None:
+    """By the measurement's own name, since the criterion's stands for several."""
+    measured = [{"metric": "ratio", "phase": "", "selector": name, "value": value} for name, value in (("a", 1.5), ("b", 2))]
+    gate = {"gate": {"name": "g", "kind": "k"}, "criteria": [{"criterion": {"id": "ratio/*"}, "measurements": measured}]}
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "readiness.json").write_text(json.dumps({"gates": [gate]}))
+    past = history(tmp_path, Commit(), ledger.read(), lambda folder: False, this_machine_only=True)
+    assert past.previous == {"g:ratio/a": 1.5, "g:ratio/b": 2}
