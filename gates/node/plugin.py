@@ -204,7 +204,7 @@ class NoAcknowledgedJobLost(_OverAccounts):
 
 
 class OneJobPerKey(_OverAccounts):
-    """No key that a client sent has more than one job in the whole federation, however often it came, and no other key has one."""
+    """No key that a client sent has more than one job in the whole federation, and no other key has one."""
 
     name = "one-job-per-key"
     summary = "An idempotency key never makes more than one job, however often it is sent."
