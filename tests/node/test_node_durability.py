@@ -5,11 +5,14 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import resource
+import socket
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
@@ -179,6 +182,38 @@ def test_nodes_see_their_peers_come_and_go(start: Start) -> None:
     while peers() != (0, False):
         pass
     assert node.ask("GET", "/health")[1]["status"] == "degraded"
+
+
+def resident(node: RunningNode) -> int:
+    """Resident memory of the node in MiB."""
+    (line,) = (line for line in Path(f"/proc/{node.process.pid}/status").read_text().splitlines() if line.startswith("VmRSS"))
+    return int(line.split()[1]) // 1024
+
+
+@pytest.fixture
+def many_files() -> Iterator[None]:
+    """As many open files as the system allows, for the test and the nodes that it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if hard < 4096:
+        pytest.skip("the system allows fewer than 4,096 open files")
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, 4096), hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_thousands_of_clients_that_stall_take_little_and_others_are_served(many_files: None, start: Start) -> None:
+    """2,000 clients announce a body and never send it: less than 50 KiB each, and a job is still taken."""
+    node = start("--mana", "100")
+    before = resident(node)
+    with ExitStack() as stack:
+        for _ in range(2000):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=10))
+            client.sendall(b"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+        assert node.submit("among-them")[0] == 200
+        assert resident(node) - before < 100
+    assert node.submit("after-them")[0] == 200
+    assert node.balance() == 80
 
 
 # --- what is synced before an answer ----------------------------------------------------------------------------------
