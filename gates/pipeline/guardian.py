@@ -99,6 +99,7 @@ def tidy(folder: RunFolder, leaders: Collection[int] = (), *, grace: float = 2.0
     note = codec.read(folder.engine, EngineNote)
     tree.end(note.token, leaders, grace=grace)
     heal(folder)
+    folder.reserve.unlink(missing_ok=True)  # the disk may be why the engine died
     _cancel(folder, note)
     close(folder.path)
     folder.engine.unlink(missing_ok=True)

@@ -16,6 +16,7 @@ from gates.model import Evidence, Execution, GateResult, LogTail, MetricSpec, Pl
 from gates.pipeline.folder import GateFolder
 
 TAIL = 40
+LARGEST = 64 << 20
 _ESCAPES = re.compile(r"\x1b(?:\[[0-?]*[ -/]*[@-~]|\][^\x07\x1b]*(?:\x07|\x1b\\)|[@-_])|[\x00-\x08\x0b-\x1f\x7f]")
 _MEDIA = {".log": "text/plain", ".jsonl": "application/x-ndjson", ".yaml": "application/yaml", ".xml": "application/xml"}
 
@@ -33,6 +34,8 @@ def left_result(folder: GateFolder, gate: PlannedGate) -> GateResult | str:
     """What `read_result` gives, of a gate whose process has only just ended."""
     if not folder.result.is_file():
         return "it has no result"
+    if folder.result.stat().st_size > LARGEST:
+        return f"its result is larger than {LARGEST >> 20} MiB"
     try:
         result = codec.read(folder.result, GateResult)
     except BadFileError as error:

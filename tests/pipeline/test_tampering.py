@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import random
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +12,9 @@ from pathlib import Path
 import pytest
 
 from gates import codec
+from gates.errors import BadFileError
+from gates.model import Verdict
+from gates.pipeline.close import close
 from gates.pipeline.ledger import Ledger
 
 from .conftest import Repository
@@ -110,3 +115,39 @@ def test_a_result_that_cannot_be_shown_is_inconclusive(repository: Repository) -
         edited(repository.latest / "good" / "result.json", old, new)
         assert repository.run("report") == 3
         assert "its result can't be used" in repository.gate("good")["reason"]
+
+
+def test_any_damage_to_what_a_verdict_rests_on_keeps_it_from_ready(repository: Repository) -> None:
+    """A flipped, removed or doubled piece of plan, ledger, results or evidence; only what means the same stays ready."""
+    repository.spec(one={"do": "evidence"}, two={})
+    assert repository.run() == 0
+    run, chance = repository.latest, random.Random(20261123)
+    files = [run / "plan.json", run.parent / "ledger.jsonl", *run.glob("*/result.json"), *run.glob("*/evidence/*")]
+    contents = {path: path.read_bytes() for path in files}
+    for number in range(200):
+        path = chance.choice(files)
+        harmed = damaged(contents[path], chance)
+        if harmed == contents[path] or (path.name == "result.json" and same(harmed, contents[path])):
+            continue
+        path.write_bytes(harmed)
+        try:
+            assert close(run).verdict is not Verdict.READY, (number, path.name, harmed)
+        except BadFileError:
+            assert path.name == "plan.json"
+        for each, content in contents.items():
+            each.write_bytes(content)
+    assert close(run).verdict is Verdict.READY
+
+
+def same(harmed: bytes, content: bytes) -> bool:
+    """Whether both are the same JSON, but for white space."""
+    with contextlib.suppress(ValueError):
+        return bool(json.loads(harmed) == json.loads(content))
+    return False
+
+
+def damaged(content: bytes, chance: random.Random) -> bytes:
+    begin = chance.randrange(len(content))
+    end = min(len(content), begin + chance.choice((1, 1, 2, 8, 64)))
+    replacement = chance.choice((b"", b"0", b"1", b'"', b"\n", content[begin:end] * 2, bytes([chance.randrange(256)])))
+    return content[:begin] + replacement + content[end:]
