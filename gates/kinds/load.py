@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import shlex
 import shutil
 import time
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -94,6 +97,7 @@ class _Gate:
         self.request = request
         self.plan = codec.from_json(LoadPlan, request.gate.settings["load"])
         self.folder = Path(request.folder)
+        self.lasting: dict[str, str] = {}
         self.started = started
         self.began = began
 
@@ -106,6 +110,8 @@ class _Gate:
         injection = self.request.gate.settings.get("proxy")
         proxies = {"*": injection} if injection else None
         with running(self.request.gate.target, folder=self.folder, proxies=proxies, seed=self.request.seed) as target:
+            # what the gate started itself is gone when somebody reads its address
+            self.lasting = {} if target.processes() or proxies else dict(target.endpoints)
             outcome = run_load(self.plan, target.endpoints, seed=self.request.seed)
             deaths = _deaths(target)
             tails = target.logs() if deaths else ()
@@ -140,10 +146,24 @@ class _Gate:
         )
 
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
-        command = self.request.command
-        alone = f"{command} load {self.plan.scenario} --target URL --rate {self.plan.rate:g}/s --seed {self.request.seed}"
-        found = [f"look at {self.folder.name}/evidence/seconds.csv for when it happened", alone]
-        return tuple(found[1:] if not len(outcome.intended) else found)
+        seconds = os.path.relpath(self.request.evidence / "seconds.csv", self.request.root)
+        urls = addresses(self.lasting)
+        rate, duration = f"{self.plan.rate:g}/s", f"{self.plan.seconds:g}s"
+        command = (
+            f"{self.request.command} load {shlex.quote(self.plan.scenario)} {urls}"
+            f" --rate {rate} --duration {duration} --seed {self.request.seed}"
+        )
+        alone = command if self.lasting else f"against one that you started: {command}"
+        return (f"look at {seconds} for when it happened", alone) if len(outcome.intended) else (alone,)
+
+
+def addresses(urls: Mapping[str, str]) -> str:
+    """The options of `gates load` that name the target; where it ran at ports of its own, which the person has to fill in."""
+    if not urls:
+        return "--target http://127.0.0.1:PORT"
+    if len(urls) == 1:
+        return f"--target {shlex.quote(next(iter(urls.values())))}"
+    return " ".join(f"--target {shlex.quote(f'{name}={url}')}" for name, url in urls.items())
 
 
 def summarised(outcome: LoadOutcome) -> str:

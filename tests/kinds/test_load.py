@@ -12,7 +12,7 @@ import pytest
 from small_server import serving
 
 from gates import codec
-from gates.kinds.load import LoadKind
+from gates.kinds.load import LoadKind, addresses
 from gates.load.metrics import catalogue
 from gates.model import Commit, Execution, GateResult, Level, LogTail, Outcome, PlannedGate, Request, Series
 from gates.pipeline.judge import judge_gate
@@ -124,6 +124,19 @@ def test_the_catalogue_names_every_metric_once() -> None:
     assert len(names) == len(set(names))
 
 
+@pytest.mark.parametrize(
+    ("urls", "expected"),
+    [
+        ({}, "--target http://127.0.0.1:PORT"),
+        ({"main": "https://staging.example"}, "--target https://staging.example"),
+        ({"a": "http://a:1", "b": "http://b:2"}, "--target a=http://a:1 --target b=http://b:2"),
+    ],
+)
+def test_the_command_that_measures_it_alone_names_the_addresses_that_there_are(urls: dict[str, str], expected: str) -> None:
+    """What runs already can be pasted; of what the gate started itself only the port is left to fill in."""
+    assert addresses(urls) == expected
+
+
 @pytest.mark.end_to_end
 def test_a_healthy_server_passes_with_every_number_that_was_asked_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Measured, sent as planned, judged ready; evidence and plots are there."""
@@ -138,6 +151,9 @@ def test_a_healthy_server_passes_with_every_number_that_was_asked_for(tmp_path: 
         "arrivals.csv.gz",
     }
     assert any(isinstance(each, Series) for each in result.exhibits)
+    look, alone = result.steps
+    assert (tmp_path / look.split()[2]).is_file()
+    assert alone.startswith("against one that you started: gates load ")
 
 
 @pytest.mark.end_to_end

@@ -93,6 +93,14 @@ def test_a_phone_gets_plots_drawn_for_it(browser: Browser, address: str) -> None
         assert shown == page.locator("details[open] .plot.narrow").count() > 0
 
 
+def test_a_phone_shows_what_a_claim_rests_on(browser: Browser, address: str) -> None:
+    """Below the claim, not beyond the edge of the screen."""
+    with opened(browser, address, width=360) as page:
+        edges = page.locator("#claims a").evaluate_all("links => links.map(link => link.getBoundingClientRect().right)")
+    assert edges
+    assert max(edges) <= 360
+
+
 def test_dark_is_dark_and_light_is_light(browser: Browser, address: str) -> None:
     """By the reader's setting, plots included."""
     grounds, lines = {}, {}

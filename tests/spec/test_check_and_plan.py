@@ -11,11 +11,11 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from gates.cli.check import check_command
+from gates.cli.check import check_command, told_once
 from gates.cli.plan import plan_command
 from gates.cli.schema import schema_command
 from gates.errors import GatesError
-from gates.spec import SpecErrors, resolve
+from gates.spec import Problem, SpecErrors, resolve
 from gates.spec.schema import schema
 
 Run = Callable[..., Result]
@@ -75,6 +75,31 @@ def test_check_finds_what_is_wrong_in_any_profile_once(run: Run, bench: Any, cha
         "gates.unit.criteria.failed.at_mots",
         "gates.soak.criteria.latency.p98",
     ]
+
+
+def test_too_few_samples_in_every_profile_are_told_once(run: Run, bench: Any, changed: Callable[[str, str], str]) -> None:
+    """The same line three times over is read as three mistakes."""
+
+    def problem(profile: str, line: int = 3) -> Problem:
+        return Problem("r.yaml", line, 1, "a.b", f"b needs 10 samples, and the profile {profile} gives it 5", hint="more")
+
+    told = told_once({"quick": (problem("quick"),), "full": (problem("full"), problem("full", 4))})
+    assert [(one.line, one.message) for one in told] == [
+        (3, "b needs 10 samples, and the profile quick gives it 5; the same in full"),
+        (4, "b needs 10 samples, and the profile full gives it 5"),
+    ]
+
+
+def test_check_as_json_is_one_value_right_or_wrong(run: Run, bench: Any, changed: Callable[[str, str], str]) -> None:
+    """An editor reads it: what each profile has, and every problem with its place; the exit code stays."""
+    right = json.loads(run(check_command, "--profile", "full", "--json").stdout)
+    assert right["profiles"] == [{"profile": "full", "gates": 3, "criteria": 7, "claims": 1, "findings": []}]
+    assert right["problems"] == []
+    (bench.root / "bad.yaml").write_text(changed("{at_most: 0}", "{at_mots: 0}"))
+    result = run(check_command, "bad.yaml", "--json")
+    assert isinstance(result.exception, SpecErrors)
+    (wrong,) = json.loads(result.stdout)["problems"]
+    assert (wrong["path"], wrong["line"] > 0) == ("gates.unit.criteria.failed.at_mots", True)
 
 
 def test_plan_shows_steps_times_and_what_is_left_out(run: Run) -> None:

@@ -86,7 +86,7 @@ def _claims(claims: Sequence[ClaimReport], links: dict[str, str]) -> str:
     if not claims:
         return ""
     rows = "".join(_claim(claim, links) for claim in claims)
-    table = f"<table>{head(('verdict', 'claim', 'rests on'))}<tbody>{rows}</tbody></table>"
+    table = f'<table class="claims">{head(("verdict", "claim", "rests on"))}<tbody>{rows}</tbody></table>'
     return f'<section id="claims"><h2>Claims</h2>{scrolling(table, "Claims")}</section>'
 
 
