@@ -184,6 +184,15 @@ def test_inputs_of_a_manual_run_are_overrides_that_the_spec_knows() -> None:
     assert len(sustained.target.endpoints) == 5
 
 
+@pytest.mark.parametrize("profile", ["quick", "standard", "full"])
+@pytest.mark.parametrize("nodes", [2, 5])
+def test_a_manual_run_may_have_any_size_with_any_profile(profile: str, nodes: int) -> None:
+    """A small federation gives the healthy nodes fewer requests; they must still be enough to judge."""
+    overrides = [f"target.federation.nodes={nodes}"]
+    resolved = resolve(ROOT / "workflows/readiness.yaml", root=ROOT, profile=profile, overrides=overrides)
+    assert all(gate.criteria for gate in resolved.gates)
+
+
 def test_ci_installs_every_program_that_a_test_needs() -> None:
     """Otherwise GATES_REQUIRE=all would fail on a bare machine."""
     tests = "".join(path.read_text("utf-8") for path in (ROOT / "tests").rglob("test_*.py") if path.name != "test_needs.py")
