@@ -262,7 +262,7 @@ WRONG = [
     ("as: standard", "as: standrd", "profiles.release.as: expected 'quick', 'standard' or 'full'", "did you mean 'standard'?"),
     ("claims:\n", "clams:\n", "21:1: clams: unknown key", "did you mean 'claims'?"),
     ("budget: 180 s", "budget: 180", "profiles.quick.budget: a unit is needed", ""),
-    ("require: [approvals]", "require: [approval]", "profiles.release.require.0: expected 'drills' or 'approvals'", "'approvals'?"),
+    ("require: [approvals]", "require: [approval]", "require.0: expected 'drills' or 'approvals'", "'approvals'?"),
     ("sustained:latency.p99@steady]", "sustaned:x]", "there is no gate 'sustaned'", "did you mean 'sustained'?"),
     ("sustained:latency.p99@steady]", "sustained:latency.p99]", "no criterion 'latency.p99'", "'latency.p99@steady'?"),
     ("sustained:latency.p99@steady]", '"sustained:x*"]', "'sustained:x*' matches no criterion", ""),
