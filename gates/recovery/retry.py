@@ -253,14 +253,12 @@ class Retry(Step):
         if self._wraps_permanent and not isinstance(error, RecoveryError):
             return self._end(Permanent, story, error)
         self._gave_up(story, type(error).__name__)
-        story.clear()
         return RAISE
 
     def _end(self, kind: End, story: Story, error: Exception) -> float:
         """Raise what the call ends with; RAISE when that is *error* itself, so that no frame of ours keeps it alive."""
         self._gave_up(story, kind.__name__)
         made, pairs = story[0], story[2:]
-        story.clear()
         if self.reraise:
             _mark(error)
             return RAISE

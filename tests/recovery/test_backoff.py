@@ -81,6 +81,12 @@ def test_wide_first_windows_keep_ten_thousand_clients_below_two_hundred_retries_
     assert (spread_ends - ends) / 6 <= 0.5
 
 
+def test_decorrelated_jitter_grows_with_the_delay_before():
+    """Three times the previous delay is its ceiling, not three times the first."""
+    schedule, draw = Exponential(0.1, 30.0, jitter="decorrelated"), seeded(2)
+    assert 2.5 < max(schedule.delay(2, 1.0, draw) for _ in range(200)) <= 3.0
+
+
 def test_a_custom_schedule_is_asked_and_checked():
     """It gets the failed attempt; what is no number of seconds is an error that says which attempt."""
     assert Custom(lambda attempt: attempt * 2.0).delay(3, 0.0, seeded(1)) == 6.0

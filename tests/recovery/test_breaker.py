@@ -239,7 +239,7 @@ def test_an_isolated_breaker_admits_nobody_until_it_is_reset(clock):
     assert breaker.try_acquire() is None
     assert breaker.state is CircuitState.ISOLATED
     breaker.reset()
-    assert (breaker.state, breaker.snapshot().failures) == (CLOSED, 0)
+    assert (breaker.state, breaker.snapshot().failures, breaker.snapshot().trips) == (CLOSED, 0, 0)
     assert breaker.call(lambda: 1) == 1
 
 
@@ -354,6 +354,18 @@ def test_the_time_open_grows_to_its_maximum_and_starts_over_after_a_healthy_time
     clock.advance(40)
     breaker.call(lambda: 1)
     clock.advance(40)
+    for _ in range(3):
+        fail(breaker)
+    assert breaker.snapshot().retry_after == 10
+
+
+def test_a_reset_starts_the_growth_of_the_time_open_over(clock):
+    """After a reset by hand the next break is as short as the first."""
+    breaker = tripped(clock, break_multiplier=2)
+    clock.advance(10)
+    fail(breaker)
+    assert breaker.snapshot().retry_after == 20
+    breaker.reset()
     for _ in range(3):
         fail(breaker)
     assert breaker.snapshot().retry_after == 10

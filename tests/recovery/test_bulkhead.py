@@ -178,3 +178,58 @@ def test_a_thread_hands_its_permit_to_a_task_of_a_loop():
     assert asyncio.run(scene()) == "answer"
     thread.join(10)
     assert bulkhead.free == 1
+
+
+def test_one_that_is_granted_and_then_cancelled_in_the_same_step_passes_its_permit_on():
+    """The holder gives its permit to the first in the queue and cancels it at once: the second gets it."""
+    bulkhead = Bulkhead(1, queue=2)
+    came = []
+
+    @bulkhead
+    async def operation(who: str) -> None:
+        await asyncio.sleep(1)
+        came.append(who)
+
+    async def scene() -> None:
+        async def hold() -> None:
+            await operation("holder")
+            first.cancel()
+
+        holder = asyncio.ensure_future(hold())
+        await asyncio.sleep(0)
+        first, second = asyncio.ensure_future(operation("first")), asyncio.ensure_future(operation("second"))
+        await asyncio.gather(holder, second)
+        assert first.cancelled()
+
+    run(scene)
+    assert came == ["holder", "second"]
+    assert (bulkhead.free, bulkhead.waiting) == (1, 0)
+
+
+def test_a_permit_from_a_thread_is_not_lost_when_its_task_is_cancelled_on_the_way():
+    """The thread hands it over, and before the loop gets to it the task is cancelled: it is free again."""
+    bulkhead = Bulkhead(1, queue=1)
+    leave = threading.Event()
+    entered = threading.Event()
+
+    def hold() -> None:
+        entered.set()
+        leave.wait(10)
+
+    async def nothing() -> None:
+        return
+
+    async def scene() -> None:
+        task = asyncio.ensure_future(bulkhead(nothing)())
+        await asyncio.sleep(0)
+        leave.set()
+        thread.join(10)
+        task.cancel()
+        await asyncio.wait([task])
+        await asyncio.sleep(0)
+
+    thread = threading.Thread(target=bulkhead(hold))
+    thread.start()
+    entered.wait(10)
+    asyncio.run(scene())
+    assert (bulkhead.free, bulkhead.waiting) == (1, 0)

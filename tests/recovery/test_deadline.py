@@ -202,10 +202,35 @@ def test_many_calls_share_one_timer(clock):
         ended.append(clock.now - begin)
 
     async def scene() -> None:
+        loop, armed = asyncio.get_running_loop(), []
+        call_at = loop.call_at
+
+        def counted(when, function, *arguments, **more):
+            if getattr(function, "__name__", "") == "ring":
+                armed.append(when)
+            return call_at(when, function, *arguments, **more)
+
+        loop.call_at = counted
         await asyncio.gather(*(one(index * 0.05) for index in range(100)))
+        # Each time the timer rings it is armed once for the next; never is there a second one beside it.
+        assert len(armed) <= 100
+        assert armed == sorted(set(armed))
 
     run(scene, clock)
     assert ended == pytest.approx([10.0] * 100)
+
+
+def test_a_limit_forgets_the_loops_that_are_closed():
+    """However many loops it is used on, one after the other, it holds no more than the last two."""
+    limit = TimeLimit(10.0)
+
+    @limit
+    async def answer() -> int:
+        return 42
+
+    for _ in range(5):
+        assert run(answer) == 42
+    assert len(limit._timer._queues) <= 2
 
 
 def test_a_time_limit_refuses_what_it_cant_interrupt():

@@ -74,6 +74,22 @@ def test_tasks_wait_in_their_order_and_a_cancelled_one_gives_its_place_back():
     assert came[-1][1] <= 5
 
 
+def test_nobody_jumps_the_queue():
+    """While somebody waits, allowance that has come since is theirs."""
+    clock = VirtualClock(0.0)
+    limiter = RateLimiter(1.0, max_wait=10, clock=clock)
+
+    async def scene() -> None:
+        await limiter.enter_task()
+        waiting = asyncio.ensure_future(limiter.enter_task())
+        await asyncio.sleep(0)
+        clock.advance(1.0)
+        assert not limiter.try_acquire()
+        await waiting
+
+    run(scene, clock)
+
+
 def test_a_clock_that_steps_back_makes_nobody_wait_for_it():
     """After a step back by an hour the wait is at most what the burst costs."""
     clock = VirtualClock(7200.0)

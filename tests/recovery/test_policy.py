@@ -103,6 +103,12 @@ def test_everything_fits_into_one_frame(clock):
     assert depth[1] - depth[0] == 1
 
 
+def test_a_policy_in_a_policy_is_taken_apart(clock):
+    """Policies are put together from policies."""
+    retry, breaker, bulkhead = Retry(), CircuitBreaker(), Bulkhead(1)
+    assert Policy(Policy(retry, breaker), bulkhead).steps == (retry, breaker, bulkhead)
+
+
 def test_every_order_of_the_primitives_works_in_both_colours(clock):
     """All 120 orders of five of them answer, sync and async, and a failure comes out of each as it should."""
     for steps in itertools.permutations([0, 1, 2, 3, 4]):

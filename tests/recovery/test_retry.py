@@ -8,6 +8,7 @@ import inspect
 import pytest
 
 from gates.recovery import (
+    Cancelled,
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitBreakerOpen,
@@ -272,3 +273,41 @@ def test_what_is_in_the_way_of_the_function_is_refused():
     """A guard above @staticmethod would lose it; it says where the guard belongs."""
     with pytest.raises(ConfigurationError, match="the function below @staticmethod"):
         Retry(2)(staticmethod(len))
+
+
+def test_a_caller_can_ask_the_retries_to_stop(clock):
+    """Asked between attempts, it ends with Cancelled, apart from exhaustion, without another pause."""
+    stopping = []
+
+    def operation() -> None:
+        stopping.append(1)
+        raise ConnectionError("no answer")
+
+    with pytest.raises(Cancelled, match="Retries cancelled after 2 attempts: no answer"):
+        Retry(9, Constant(1.0), cancelled=lambda: len(stopping) == 2, sleep=clock.sleep)(operation)()
+    assert clock.sleeps == [1.0]
+
+
+def test_positional_only_parameters_stay_so(clock):
+    """On functions and on bound methods, a keyword is refused where the callee refuses it."""
+
+    def operation(a: int, /) -> int:
+        return a
+
+    class Client:
+        def ask(self, a: int, /) -> int:
+            return a
+
+    for guarded in (Retry(2)(operation), Retry(2)(Client().ask)):
+        assert guarded(3) == 3
+        with pytest.raises(TypeError):
+            guarded(a=3)
+
+
+def test_a_classifier_that_retries_everything_does_not_multiply_layers(clock):
+    """What an inner layer has given up on stays so, even when every Exception is called retryable."""
+    operation = Failing(99)
+    retry = Retry(4, Constant(0), classifier=ErrorClassifier(retryable=Exception))
+    with pytest.raises(ExhaustedRetries):
+        retry(retry(operation))()
+    assert operation.calls == 4
