@@ -3,12 +3,26 @@
 from __future__ import annotations
 
 import re
+import shlex
 from pathlib import Path
 
+import click
+import pytest
+
+from gates.cli.main import cli
 from gates.errors import PRECEDENCE, Exit
 from gates.pipeline import judge
 
 ROOT = Path(__file__).resolve().parents[1]
+
+
+def shown_commands() -> list[str]:
+    """Every line of the documents that is a command `gates` to paste, without comment and brackets of what may be left out."""
+    documents = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+    lines = [line for document in documents for line in document.read_text("utf-8").splitlines()]
+    found = [match[1] for line in lines if (match := re.match(r"\s*(?:\./noxw )?gates ([a-z]+ ?.*)", line)) and "`" not in line]
+    commands = (re.split(r"\s#|\s>|  ", line)[0].replace("[", "").replace("]", "").strip() for line in found)
+    return sorted({command for command in commands if command.split()[0] in cli.list_commands(click.Context(cli))})
 
 
 def tables_of_docstring(text: str) -> list[tuple[str, str]]:
@@ -48,3 +62,17 @@ def test_every_exit_code_is_documented() -> None:
     text = (ROOT / "docs" / "verdicts.md").read_text("utf-8")
     assert re.findall(r"^\| (\d+) \|", text, re.MULTILINE) == [str(int(code)) for code in sorted(Exit)]
     assert ", ".join(str(int(code)) for code in PRECEDENCE) in text
+
+
+@pytest.mark.parametrize("line", shown_commands())
+def test_a_command_of_the_documents_is_one_that_can_be_pasted(line: str) -> None:
+    """Its options are there and take what is written; nothing is run."""
+    name, *arguments = shlex.split(line)
+    command = cli.get_command(click.Context(cli), name)
+    assert command
+    command.make_context(name, arguments)
+
+
+def test_there_are_commands_in_the_documents() -> None:
+    """Else the test above would hold for none."""
+    assert len(shown_commands()) >= 15

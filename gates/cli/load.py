@@ -30,7 +30,7 @@ PATIENCE = 0.1
 )
 @click.option("--rate", metavar="RATE", help="Arrivals a second, such as 200/s; else the scenario's.")
 @click.option("--connections", type=click.IntRange(1, 10_000), help="The most connections at once; else the scenario's.")
-@click.option("--duration", metavar="TIME", help="For how long requests come, such as 30 s; else the scenario's.")
+@click.option("--duration", metavar="TIME", help="For how long requests come, such as 30s; else the scenario's.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of the order of flows and the keys; else drawn.")
 @click.option("--profile", default="quick", help="Whose values of the scenario: quick, standard or full.", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
