@@ -66,10 +66,11 @@ TARGETS = {
 """Nanoseconds: added to the bare call, for two failures in all."""
 
 WHY = (
-    "Why two failures miss their targets where they do: the targets come from prototypes without classification, Retry-After,",
-    "history, deadline, budget or events. Ours asks every error for its own outcome and for `retry_after` (35 ns each), looks",
-    "for a deadline and a budget further out, draws the jitter, and keeps the error for the history; that is about 300 ns a",
-    "failure, beside a pause of milliseconds. A listener costs what telling every outcome costs; without one nothing is spent.",
+    "Why two failures miss their targets where they do: the targets are the whole time of prototypes without classification,",
+    "Retry-After, history, deadline, budget or events, over bare calls of 757 and 1,036 ns. Ours asks every error for its own",
+    "outcome and for `retry_after` (35 ns each), looks for a deadline and a budget further out, draws the jitter and keeps the",
+    "error for the history: about 300 ns a failure, beside a pause of milliseconds. The column *added* is the library's part.",
+    "A listener costs what telling every outcome costs; without one nothing is spent.",
 )
 
 TOTALS = ("sync two failures", "async two failures")

@@ -36,11 +36,12 @@ class Exponential:
     | none | w |
 
     Attributes:
+        evenly: with full jitter the widths after the first 32 attempts, from index 1; empty otherwise.
         spread: the least width of a window. The first window decides how high a herd's peak is, so widen it where many clients
             fail at the same instant.
     """
 
-    __slots__ = ("drawn", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "window")
+    __slots__ = ("drawn", "evenly", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "window")
 
     def __init__(
         self,
@@ -59,6 +60,8 @@ class Exponential:
         self.factor = number("Exponential.factor", factor, 0.0, 1.0)
         self.spread = number("Exponential.spread", spread, 0.0, self.maximum)
         # Functions of the figures and not bound methods, which would hold the schedule that holds them.
+        # A retry multiplies these with a drawn number itself, which saves a call.
+        self.evenly: tuple[float, ...] = ()
         self.window: Callable[[int], float] = _windows(self.initial, self.maximum, self.multiplier, self.spread)
         self.drawn: Callable[[int, float, Callable[[], float]], float] = _JITTERED[self.jitter](self)
 
@@ -82,13 +85,8 @@ def _windows(initial: float, maximum: float, multiplier: float, spread: float) -
 
 def _full(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
     window = of.window
-    # Index 0 is no attempt; later ones than these are computed.
-    known = (0.0, *(window(attempt) for attempt in range(1, 33)))
-
-    def delay(attempt: int, previous: float, draw: Callable[[], float]) -> float:
-        return draw() * (known[attempt] if attempt <= 32 else window(attempt))
-
-    return delay
+    of.evenly = (0.0, *(window(attempt) for attempt in range(1, 33)))
+    return lambda attempt, previous, draw: draw() * window(attempt)
 
 
 def _equal(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:

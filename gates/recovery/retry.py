@@ -208,6 +208,8 @@ class Retry(Step):
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
         attempts, draw = self.attempts or FOREVER, self.draw
         delay_of = self.backoff.drawn if isinstance(self.backoff, Exponential) else self.backoff.delay
+        evenly = self.backoff.evenly if isinstance(self.backoff, Exponential) else ()
+        known = len(evenly)
         classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
         listeners, own_budget, cancelled, most = self._listeners, self.budget, self.cancelled, self.max_retry_after
         outer_budget, outer_bound = shared.get, bound.get
@@ -219,7 +221,7 @@ class Retry(Step):
                 return self._permanent(story, error)
             if made >= attempts:
                 return self._end(ExhaustedRetries, story, error)
-            delay = delay_of(made, story[1], draw)
+            delay = draw() * evenly[made] if made < known else delay_of(made, story[1], draw)
             asked = getattr(error, "retry_after", None)
             if asked is not None:
                 delay = _at_least(delay, asked, most)

@@ -366,6 +366,7 @@ def test_a_reset_starts_the_growth_of_the_time_open_over(clock):
     fail(breaker)
     assert breaker.snapshot().retry_after == 20
     breaker.reset()
+    assert breaker.snapshot().trips == 0
     for _ in range(3):
         fail(breaker)
     assert breaker.snapshot().retry_after == 10

@@ -295,9 +295,10 @@ def test_positional_only_parameters_stay_so(clock):
         return a
 
     class Client:
-        def ask(self, a: int, /) -> int:
-            return a
+        def ask(self, a: int, /, b: int = 0) -> int:
+            return a + b
 
+    assert Retry(2)(Client().ask)(3, b=4) == 7
     for guarded in (Retry(2)(operation), Retry(2)(Client().ask)):
         assert guarded(3) == 3
         with pytest.raises(TypeError):
