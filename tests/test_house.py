@@ -205,6 +205,24 @@ def test_ci_installs_every_program_that_a_test_needs() -> None:
     assert all(f"wanted+=({package})" in script for _, package in lines)
 
 
+@pytest.mark.parametrize(
+    "last",
+    [
+        "12 passed, 3 deselected in 65.31s (0:01:05)",
+        "=== 1 failed, 3 passed, 2 warnings in 4.10s ===",
+        "\x1b[32m\x1b[1m12 passed\x1b[0m\x1b[32m in 0.10s\x1b[0m",
+    ],
+)
+def test_the_last_line_of_ci_is_pytests_own(tmp_path: Path, last: str) -> None:
+    """Plain, framed, or in colours because somebody forces them; what Nox says after it is left out."""
+    script = (ROOT / ".ci" / "run").read_text("utf-8")
+    (line,) = [line for line in script.splitlines() if "passed|failed" in line]
+    (tmp_path / "log").write_text(f"3 passed in a test's output\n{last}\nnox > Session tests was successful.\n", "utf-8")
+    environment = {**os.environ, "log": str(tmp_path / "log")}
+    result = subprocess.run(["bash", "-c", line], env=environment, capture_output=True, text=True, check=True)
+    assert result.stdout == re.sub(r"\x1b\[[0-9;]*m", "", last) + "\n"
+
+
 def test_the_script_of_ci_is_clean_for_shellcheck() -> None:
     """What nobody runs by hand is read by a machine."""
     assert run("shellcheck", ".ci/run").stdout == ""
