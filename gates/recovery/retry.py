@@ -84,6 +84,7 @@ class Retry(Step):
         "budget",
         "cancelled",
         "classifier",
+        "clock",
         "draw",
         "max_retry_after",
         "reraise",
@@ -124,6 +125,7 @@ class Retry(Step):
         self.max_retry_after = number("Retry.max_retry_after", max_retry_after, 0.0)
         self.wait_for_breaker = wait_for_breaker
         self.cancelled = cancelled
+        self.clock = clock
         self.service = service
         self.reraise = reraise
         self._wraps_permanent = wraps_permanent
@@ -132,7 +134,13 @@ class Retry(Step):
         self.sleep_async = _sleep if sleep_async is None else sleep_async
         self._listeners = Listeners()
         optional = (("cancelled", cancelled),) if cancelled is not None else ()
-        for field, value in (("random", self.draw), ("sleep", sleep), ("sleep_async", self.sleep_async), *optional):
+        for field, value in (
+            ("clock", clock),
+            ("random", self.draw),
+            ("sleep", sleep),
+            ("sleep_async", self.sleep_async),
+            *optional,
+        ):
             callable_(f"Retry.{field}", value)
 
     keeps_tail = True
@@ -238,7 +246,9 @@ class Retry(Step):
             if made > HISTORY:
                 del story[2:4]
             if listeners.listening:
-                listeners.tell(Event("retry", self.service, 0.0, {"attempt": made, "delay": delay, "outcome": outcome}))
+                listeners.tell(
+                    Event("retry", self.service, self.clock(), {"attempt": made, "delay": delay, "outcome": outcome})
+                )
             return delay
 
         return failed
@@ -269,7 +279,7 @@ class Retry(Step):
 
     def _gave_up(self, story: Story, why: str) -> None:
         if self._listeners.listening:
-            self._listeners.tell(Event("gave_up", self.service, 0.0, {"attempts": story[0], "why": why}))
+            self._listeners.tell(Event("gave_up", self.service, self.clock(), {"attempts": story[0], "why": why}))
 
 
 def _at_least(delay: float, asked: object, most: float) -> float:

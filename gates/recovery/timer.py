@@ -96,12 +96,15 @@ class Timer:
 
         A task that was cancelled from outside as well stays cancelled: the outer request wins, even in the same tick.
         """
+        task = alarm.task
+        # A task keeps the error that it ends with, whose traceback keeps the alarm: let go of the task.
+        del alarm.task
         if not alarm.fired:
             del alarm.queue.pending[alarm]
             return False
         from asyncio import CancelledError
 
-        outer = alarm.task.uncancel() > alarm.cancelling
+        outer = task.uncancel() > alarm.cancelling
         return isinstance(error, CancelledError) and not outer
 
     def _queue_of(self, loop: AbstractEventLoop) -> Queue:

@@ -87,6 +87,30 @@ def test_the_originals_entrance_leaves_no_cycle(collected):
     assert collected() == 0
 
 
+def test_a_timed_coroutine_leaves_no_cycle(collected):
+    """The task, the error that it ended with and the alarm do not keep each other alive, interrupted or not."""
+
+    async def hang(seconds: float) -> None:
+        await asyncio.sleep(seconds)
+        raise ConnectionError
+
+    async def scene() -> None:
+        for seconds in (0.5, 3600.0):
+            timed = asyncio.ensure_future(Retry(2, Constant(0.1), attempt_timeout=1.0)(hang)(seconds))
+            await asyncio.wait([timed])
+            assert isinstance(timed.exception(), ExhaustedRetries)
+            del timed
+        gc.collect()
+        for seconds in (0.5, 3600.0):
+            timed = asyncio.ensure_future(Retry(2, Constant(0.1), attempt_timeout=1.0)(hang)(seconds))
+            await asyncio.wait([timed])
+            assert isinstance(timed.exception(), ExhaustedRetries)
+            del timed
+        assert collected() == 0
+
+    run(scene)
+
+
 def test_a_whole_policy_leaves_no_cycle(collected):
     """Sync, with breaker, budget and fallback in it."""
     call = Policy(Retry(3, Constant(0), budget=RetryBudget(0.1, 1e6)), CircuitBreaker(config=CircuitBreakerConfig(1000)))(

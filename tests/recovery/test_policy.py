@@ -138,7 +138,7 @@ def test_sync_and_async_tell_the_same_story(clock):
     def story(drive) -> list[str]:
         own = VirtualClock(0.0)
         breaker = CircuitBreaker("b", CircuitBreakerConfig(3, 2.0, 2, break_multiplier=2), clock=own, random=lambda: 0.5)
-        retry = Retry(2, Constant(0.5), sleep=own.sleep, sleep_async=own.sleep_async)
+        retry = Retry(2, Constant(0.5), clock=own, sleep=own.sleep, sleep_async=own.sleep_async)
         events: list[object] = []
         breaker.listen(events.append)
         retry.listen(events.append)
