@@ -98,7 +98,7 @@ class UrlPreset:
 
 
 def base_url(text: str) -> str:
-    """*text* without a final slash. Raises ValueError when it is no http or https URL with a host."""
+    """*text* without a final slash. Raises ValueError when it is no http or https URL with a host, or holds a password."""
     parts = urlsplit(text)
     try:
         port = parts.port
@@ -106,4 +106,6 @@ def base_url(text: str) -> str:
         port = -1
     if parts.scheme not in ("http", "https") or not parts.hostname or port == -1 or parts.query or parts.fragment:
         raise ValueError(f"expected a URL such as http://127.0.0.1:8080 or https://staging.example (got {text!r})")
+    if "@" in parts.netloc:
+        raise ValueError("a URL with a user or password would stand in every plan and report; leave them out")
     return text.rstrip("/")

@@ -10,7 +10,7 @@ from pydantic import ValidationError
 
 from gates.model import Ready
 from gates.target.ports import LOWEST, free_ports
-from gates.target.presets import CommandPreset, CommandSettings, UrlPreset, UrlSettings
+from gates.target.presets import CommandPreset, CommandSettings, UrlPreset, UrlSettings, base_url
 from gates.target.template import fill
 
 
@@ -79,3 +79,9 @@ def test_only_known_places_are_filled_in(tmp_path: Any) -> None:
     """Braces of shells and JSON stay as they are."""
     filled = fill('{port} {url} {port:b} {"port": 1} ${HOME} {other}', name="a", ports={"a": 1, "b": 2}, data=tmp_path)
     assert filled == '1 http://127.0.0.1:1 2 {"port": 1} ${HOME} {other}'
+
+
+def test_a_password_in_a_url_is_refused() -> None:
+    """It would be in plan.json, in every rendering of the report and in what CI uploads."""
+    with pytest.raises(ValueError, match="a user or password"):
+        base_url("https://me:hunter2@staging.example")
