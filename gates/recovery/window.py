@@ -48,7 +48,7 @@ class _Limits:
         if calls < self.minimum_calls:
             return False
         failed, slowed = self._failed, self._slow
-        return failures * failed[1] >= failed[0] * calls or (slow > 0 and slow * slowed[1] >= slowed[0] * calls)
+        return failures * failed[1] >= failed[0] * calls or slow * slowed[1] >= slowed[0] * calls
 
 
 class CountWindow(_Limits):

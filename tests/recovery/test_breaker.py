@@ -490,3 +490,15 @@ def test_a_wrong_figure_is_named_with_value_and_range(settings, text):
     with pytest.raises(ConfigurationError) as caught:
         CircuitBreakerConfig(**settings)
     assert text in str(caught.value)
+
+
+def test_a_healthy_breaker_takes_no_lock(clock):
+    """Closed, without failures and listeners, a call passes while somebody holds the lock; a failure brings the lock back."""
+    breaker = make(clock)
+    call = breaker(lambda: "answer")
+    fail(breaker)
+    assert breaker.alert
+    assert call() == "answer"
+    assert not breaker.alert
+    with breaker.core.lock:
+        assert call() == "answer"

@@ -98,6 +98,18 @@ def test_the_reserve_trickles_by_the_clock():
     assert budget.tokens == 2.0
 
 
+def test_the_reserve_does_not_gain_by_being_looked_at():
+    """Asked a thousand times in ten seconds, one token a second is ten tokens, and not more."""
+    clock = VirtualClock()
+    budget = RetryBudget(0.0, 100, reserve=1.0, clock=clock)
+    for _ in range(100):
+        assert budget.withdraw()
+    for _ in range(1000):
+        clock.advance(0.01)
+        assert budget.tokens <= 10.001
+    assert budget.tokens == pytest.approx(10.0, abs=0.001)
+
+
 @settings(max_examples=60, derandomize=True, database=None, deadline=None)
 @given(
     ratio=st.sampled_from([0.0, 0.1, 0.3, 1.0]),

@@ -312,3 +312,21 @@ def test_a_classifier_that_retries_everything_does_not_multiply_layers(clock):
     with pytest.raises(ExhaustedRetries):
         retry(retry(operation))()
     assert operation.calls == 4
+
+
+def test_a_listener_hears_every_pause_and_the_end(clock):
+    """Attempt, delay and meaning of each retry, and at the end how many attempts there were and why no more."""
+    events = []
+    retry = Retry(3, Constant(2.0), service="orders", clock=clock, sleep=clock.sleep)
+    stop = retry.listen(events.append)
+    with pytest.raises(ExhaustedRetries):
+        retry(Failing(9))()
+    assert [(event.kind, event.source, event.at - 1000.0, event.detail) for event in events] == [
+        ("retry", "orders", 0.0, {"attempt": 1, "delay": 2.0, "outcome": Outcome.RETRYABLE}),
+        ("retry", "orders", 2.0, {"attempt": 2, "delay": 2.0, "outcome": Outcome.RETRYABLE}),
+        ("gave_up", "orders", 4.0, {"attempts": 3, "why": "ExhaustedRetries"}),
+    ]
+    stop()
+    with pytest.raises(ExhaustedRetries):
+        retry(Failing(9))()
+    assert len(events) == 3

@@ -133,6 +133,16 @@ def test_a_clock_that_steps_back_neither_raises_nor_counts_below_nothing():
     assert breaker.snapshot().calls == 0
 
 
+@pytest.mark.parametrize("window", [CountWindow(10, 0.5, 4), TimeWindow(10.0, 0.5, 4)])
+def test_a_breaker_that_is_listened_to_counts_the_same(window):
+    """Two good calls and two bad ones open it at the fourth, whether anybody listens or not."""
+    for listen in (False, True):
+        breaker = CircuitBreaker("w", CircuitBreakerConfig(window=window), clock=VirtualClock())
+        if listen:
+            breaker.listen(lambda event: None)
+        assert tripping_call(breaker, [False, False, True, True]) == 3
+
+
 @pytest.mark.parametrize("window", [CountWindow, TimeWindow])
 def test_slow_calls_open_it(window):
     """Calls that answer, but late: at the slow-call rate the breaker opens and says why."""
