@@ -56,13 +56,21 @@ def main() -> None:
 def engine(root: Path, repeat: int) -> None:
     """What one more gate costs beyond the process that it is: from runs of few and of many gates that do nothing."""
     run_chain(root, FEW)
-    pairs = [(_timed(lambda: run_chain(root, FEW)), _timed(lambda: run_chain(root, MANY))) for _ in range(repeat)]
     folder = next((root / ".readiness").glob("*/gate-0"))
-    start = timed(repeat, lambda: call([*GATES, "_gate", str(folder)], cwd=root))
-    slope = [(many - few) / (MANY - FEW) for few, many in pairs]
-    show("the process of a gate that does nothing", 0.4, start)
-    show("the engine, for each further gate, beyond its process", 0.05, [each - statistics.median(start) for each in slope])
-    show(f"a whole run of {FEW} gates that do nothing", 0, [few for few, _ in pairs])
+    # side by side, so that a neighbour of the moment weighs on all three
+    rounds = [
+        (_timed(lambda: run_chain(root, FEW)), _timed(lambda: run_chain(root, MANY)), _process(root, folder))
+        for _ in range(repeat)
+    ]
+    show("the process of a gate that does nothing", 0.4, [start for _, _, start in rounds])
+    beyond = [(many - few) / (MANY - FEW) - start for few, many, start in rounds]
+    show("the engine, for each further gate, beyond its process", 0.05, beyond)
+    show(f"a whole run of {FEW} gates that do nothing", 0, [few for few, _, _ in rounds])
+
+
+def _process(root: Path, folder: Path) -> float:
+    """The median of three starts of the gate in *folder*, without an engine."""
+    return statistics.median(_timed(lambda: call([*GATES, "_gate", str(folder)], cwd=root)) for _ in range(3))
 
 
 def run_chain(root: Path, count: int) -> None:
