@@ -330,3 +330,25 @@ def test_a_listener_hears_every_pause_and_the_end(clock):
     with pytest.raises(ExhaustedRetries):
         retry(Failing(9))()
     assert len(events) == 3
+
+
+def test_only_results_that_may_get_better_are_retried(clock):
+    """An overload is asked again, a permanent answer is an answer."""
+    outcomes = {429: Outcome.OVERLOAD, 404: Outcome.PERMANENT}
+    classifier = ErrorClassifier(results=outcomes.get)
+    for first, given in ((429, 200), (404, 404)):
+        answers = [first, 200]
+        assert Retry(2, Constant(0), classifier=classifier)(lambda answers=answers: answers.pop(0))() == given
+
+
+def test_retry_after_may_be_switched_off(clock):
+    """With a maximum of 0 the computed pause is all there is; below that is no maximum."""
+
+    class BusyError(Exception):
+        retry_after = 30.0
+
+    with pytest.raises(ExhaustedRetries):
+        Retry(2, Constant(1.0), max_retry_after=0, sleep=clock.sleep)(Failing(9, BusyError))()
+    assert clock.sleeps == [1.0]
+    with pytest.raises(ConfigurationError, match=r"Retry.max_retry_after is -1; allowed: a number at least 0"):
+        Retry(2, max_retry_after=-1)
