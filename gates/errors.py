@@ -60,9 +60,13 @@ class GatesError(Exception):
             self.code = code
 
     def __str__(self) -> str:
-        where = f"{self.location}: " if self.location else ""
         what_next = f"\n  {self.hint}" if self.hint else ""
-        return f"{where}{self.message}{what_next}"
+        return f"{self.said}{what_next}"
+
+    @property
+    def said(self) -> str:
+        """What is wrong and where, in one sentence, for where the hint has a place of its own."""
+        return f"{self.location}: {self.message}" if self.location else self.message
 
 
 class UsageError(GatesError):

@@ -85,7 +85,8 @@ class LoadKind:
                 started,
                 time.monotonic() - began,
                 exhibits=(tail,) if tail else (),
-                reason=str(error),
+                reason=error.said,
+                steps=(error.hint,) if error.hint else (),
                 attempt=request.attempt,
             )
 

@@ -168,7 +168,8 @@ class Validation:
                 started,
                 time.monotonic() - began,
                 exhibits=(tail,) if tail else (),
-                reason=str(error),
+                reason=error.said,
+                steps=(error.hint,) if error.hint else (),
                 attempt=request.attempt,
             )
         return described(plan, course, request, started, time.monotonic() - began)

@@ -42,7 +42,7 @@ def execute(path: Path) -> None:
         result = _failed(request, Execution.CANCELLED, "the gate was ended before it had measured", started, begin)
     except GatesError as error:
         print(error, file=sys.stderr)  # noqa: T201 -- the gate's log
-        result = _failed(request, Execution.FAILED_TO_RUN, str(error), started, begin, error.hint)
+        result = _failed(request, Execution.FAILED_TO_RUN, error.said, started, begin, error.hint)
     except Exception as error:
         traceback.print_exc()
         reason = f"internal error: {type(error).__name__}: {error}"

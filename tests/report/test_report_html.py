@@ -91,6 +91,16 @@ def test_a_gate_that_a_need_kept_from_running_stays_folded(report: Report) -> No
     assert '<details class="gate" open><summary>' in section(report, by_itself, "gate-crash")
 
 
+def test_why_nothing_was_measured_is_said_once_and_not_for_every_criterion(report: Report) -> None:
+    """A target that never got ready is one reason, not ten."""
+    gate, reason = report.gates[2], "nothing accepts connections"
+    none = [
+        replace(c, measurements=(), outcome=Outcome.INCONCLUSIVE, reason=f"x was not measured: {reason}") for c in gate.criteria
+    ]
+    drawn = section(report, replace(gate, outcome=Outcome.INCONCLUSIVE, reason=reason, criteria=tuple(none)), "gate-x")
+    assert drawn.count(reason) == 1
+
+
 def test_every_figure_has_its_evidence_one_click_away(report: Report) -> None:
     """A relative link with size and digest."""
     row = page(report).xpath("//a[@href='./primitives/evidence/benchmarks.json']/ancestor::tr")[0]

@@ -83,23 +83,27 @@ def _criteria(gate: GateReport) -> str:
     if not gate.criteria:
         return ""
     # what passes is told by its numbers; the last column is for what needs words
-    columns = _COLUMNS if any(_why(criterion) for criterion in gate.criteria) else _COLUMNS[:-1]
+    columns = _COLUMNS if any(_why(criterion, gate) for criterion in gate.criteria) else _COLUMNS[:-1]
     rows = "\n".join(
-        row for one in reading.worst_criteria_first(gate.criteria) for row in _rows(one, explained=columns is _COLUMNS)
+        row
+        for one in reading.worst_criteria_first(gate.criteria)
+        for row in _rows(one, _why(one, gate) if columns is _COLUMNS else None)
     )
     table = f'<table class="criteria">{head(columns, _NUMBERS)}<tbody>\n{rows}\n</tbody></table>'
     return scrolling(table, f"Criteria of {gate.gate.name}")
 
 
-def _why(report: CriterionReport) -> str:
+def _why(report: CriterionReport, gate: GateReport) -> str:
+    if gate.reason and not report.measurements and report.reason.endswith(f": {gate.reason}"):
+        return ""  # the section says it once, above all that was therefore not measured
     return "" if report.outcome is Outcome.PASS and report.disposition is Disposition.COUNTED else report.reason
 
 
-def _rows(report: CriterionReport, *, explained: bool) -> Iterator[str]:
+def _rows(report: CriterionReport, reason: str | None) -> Iterator[str]:
     criterion, limits = report.criterion, text(reading.limits_of(report))
     class_ = ' class="aside"' if criterion.built_in and report.outcome is Outcome.PASS else ""
     verdict = f'<td class="whole">{sign(report.outcome)}{_disposition(report)}</td>'
-    why, empty_why = (f'<td class="why">{text(_why(report))}</td>', "<td></td>") if explained else ("", "")
+    why, empty_why = (f'<td class="why">{text(reason)}</td>', "<td></td>") if reason is not None else ("", "")
     if not report.measurements:
         name = f"<td><code>{breaking(criterion.id)}</code></td>"
         empty = (
