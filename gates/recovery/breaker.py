@@ -187,7 +187,8 @@ class CircuitBreaker(Step, Machine):
         tally = source.bind(self.window, "window") if self.window is not None else ""
         timed = self.window is not None and not isinstance(self.window, CountTally)
         # The clock first: after it there is no call, so no other thread comes between looking and counting.
-        conditions = [f"(_r_now := {clock}()) >= {tally}.edge"] if timed else []
+        reading = f"(_r_now := {clock}())" if started else f"{clock}()"
+        conditions = [f"{reading} >= {tally}.edge"] if timed else []
         if started:
             now = "_r_now" if timed else f"{clock}()"
             conditions.append(f"{now} - {started} >= {self._slow_call_duration()!r}")
