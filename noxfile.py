@@ -102,6 +102,13 @@ def compare_recovery(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def claims(session: nox.Session) -> None:
+    """Write docs/claims.md from the claims and the latest run (-- PATH/TO/readiness.json for another)."""
+    install(session, "")
+    session.run("python", "docs/generate_claims.py", *(session.posargs or (".readiness/latest/readiness.json",)))
+
+
+@nox.session(default=False)
 def gates(session: nox.Session) -> None:
     """The full environment, for `./noxw gates ARGS`."""
     install(session, "[all]", "--group=test")
