@@ -222,7 +222,8 @@ class Retry(Step):
         outer_budget, outer_bound = shared.get, bound.get
 
         def failed(story: Story, error: Exception) -> float:
-            made = story[0] = story[0] + 1
+            made: int = story[0] + 1
+            story[0] = made
             outcome = getattr(error, "recovery_outcome", RETRYABLE) if classify is None else classify(error)
             if outcome is not RETRYABLE and outcome is not OVERLOAD:
                 return self._permanent(story, error)

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 import pytest
 
-from gates.recovery import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpen, CircuitState, CountWindow, Outcome
+from gates.recovery import (
+    CircuitBreaker,
+    CircuitBreakerConfig,
+    CircuitBreakerOpen,
+    CircuitState,
+    CountWindow,
+    ErrorClassifier,
+    Outcome,
+)
 from gates.recovery.testing import VirtualClock
 
 CLOSED, OPEN, HALF_OPEN = CircuitState.CLOSED, CircuitState.OPEN, CircuitState.HALF_OPEN
@@ -169,3 +177,31 @@ def test_a_clock_that_steps_back_shuts_neither_a_half_open_breaker_nor_a_closed_
     second.succeeded()
     assert breaker.state is CLOSED
     assert breaker.try_acquire() is not None
+
+
+def test_a_listener_hears_that_a_result_is_stale_when_the_breaker_is_closed_again():
+    """A reset between call and answer makes the answer one of a generation that is gone."""
+    breaker, _, told = heard(CircuitBreakerConfig())
+    permit = breaker.acquire()
+    breaker.reset()
+    permit.succeeded()
+    assert told == [transition(100.0, CLOSED, CLOSED, 2), ("stale", "api", 100.0, {"outcome": SUCCESS})]
+
+
+def test_a_listener_hears_answers_of_a_disabled_breaker_as_such():
+    """With the state that it is in."""
+    breaker, _, told = heard(CircuitBreakerConfig())
+    breaker.disable()
+    breaker.acquire().succeeded()
+    assert told[1:] == [outcome(100.0, SUCCESS, CircuitState.DISABLED)]
+
+
+def test_a_result_that_is_a_failure_is_named_where_it_opens_the_breaker():
+    """By what the classifier said; the break is as long as configured."""
+    classifier = ErrorClassifier(results=lambda value: Outcome.OVERLOAD if value == 503 else None)
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(1, 0.5), classifier=classifier, clock=VirtualClock())
+    assert breaker.call(lambda: 200) == 200
+    assert breaker.state is CLOSED
+    assert breaker.call(lambda: 503) == 503
+    seen = breaker.snapshot()
+    assert (seen.state, seen.last_failure, seen.retry_after) == (OPEN, "result overload", 0.5)
