@@ -205,3 +205,40 @@ def test_a_result_that_is_a_failure_is_named_where_it_opens_the_breaker():
     assert breaker.call(lambda: 503) == 503
     seen = breaker.snapshot()
     assert (seen.state, seen.last_failure, seen.retry_after) == (OPEN, "result overload", 0.5)
+
+
+@pytest.mark.parametrize(("asked", "open_for"), [(0.75, 0.75), (30.0, 30.0), (float("inf"), 0.5), (-1.0, 0.5), ("soon", 0.5)])
+def test_a_breaker_stays_open_as_long_as_it_was_asked_to(asked, open_for):
+    """Any number of seconds that ends; what is none was not asked."""
+    error = ConnectionError()
+    error.retry_after = asked
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(1, 0.5), clock=VirtualClock())
+    breaker.acquire().failed(error)
+    assert breaker.snapshot().retry_after == open_for
+
+
+def test_the_jitter_of_a_break_is_drawn_from_the_generator_that_was_given():
+    """With the highest draw and half a jitter the time open is half as long."""
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(1, 10.0, break_jitter=0.5), clock=VirtualClock(), random=lambda: 1.0)
+    breaker.acquire().failed(ConnectionError())
+    assert breaker.snapshot().retry_after == 5.0
+
+
+def test_a_failure_that_cannot_say_what_it_is_is_named_by_its_type():
+    """An error whose text raises is no reason to lose the call's own error."""
+
+    class WordlessError(Exception):
+        def __str__(self) -> str:
+            raise RuntimeError
+
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(1, 10.0), clock=VirtualClock())
+    breaker.acquire().failed(WordlessError())
+    assert breaker.snapshot().last_failure == "WordlessError"
+
+
+def test_a_breaker_needs_no_name_and_an_outcome_no_explanation():
+    """What is left out is empty, and asks for nothing."""
+    breaker = CircuitBreaker(config=CircuitBreakerConfig(1, 0.5), clock=VirtualClock())
+    breaker.told(breaker.admit(), RETRYABLE)
+    seen = breaker.snapshot()
+    assert (breaker.name, seen.state, seen.last_failure, seen.retry_after) == ("", OPEN, "", 0.5)

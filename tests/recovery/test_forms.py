@@ -78,4 +78,5 @@ def test_what_a_wrapper_holds_is_named_for_those_who_step_through_it():
     retried = {"story", "delay", "failed", "sleep", "error", "callee"}
     assert names(Retry()(operation)) == retried
     assert names(Retry(classifier=judging)(operation)) == retried | {"reject", "result"}
+    assert names(RetryBudget()(operation)) == {"shared", "budget", "variable", "deposit", "result", "callee"}
     assert names(Retry(budget=RetryBudget())(operation)) == retried | {"budget", "deposit", "result"}

@@ -142,7 +142,7 @@ def test_the_error_comes_out_with_its_traceback_and_a_short_chain():
 
 
 def test_rejections_are_fresh_and_grow_nothing(in_full):
-    """Ten thousand of them, ten times as many in full: every error is new, its traceback is as short as the first one's, and memory stays flat."""
+    """Of ten thousand, in full a hundred thousand, every one is new; tracebacks stay as short as the first, memory flat."""
     breaker = CircuitBreaker("b", CircuitBreakerConfig(1, 1e6))
     call = breaker(broken)
     with pytest.raises(ConnectionError):

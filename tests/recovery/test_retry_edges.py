@@ -21,6 +21,7 @@ from gates.recovery import (
     Policy,
     ResultRejected,
     Retry,
+    RetryBudget,
 )
 from gates.recovery.testing import VirtualClock, run, seeded
 
@@ -190,6 +191,7 @@ def test_an_answer_in_time_leaves_no_alarm_behind(limits, clock):
         (lambda: Retry(sleep=5), "Retry.sleep is 5; allowed: something callable"),
         (lambda: Retry(sleep_async=5), "Retry.sleep_async is 5; allowed: something callable"),
         (lambda: Retry().listen(5), "Retry.listen is 5; allowed: something callable"),
+        (lambda: RetryBudget(clock=5), "RetryBudget.clock is 5; allowed: something callable"),
         (lambda: CircuitBreaker(5), "CircuitBreaker.name is 5; allowed: a text"),
         (lambda: CircuitBreaker(config=5), "CircuitBreaker.config is 5; allowed: a CircuitBreakerConfig"),
         (lambda: CircuitBreaker(classifier=5), "CircuitBreaker.classifier is 5; allowed: an ErrorClassifier"),
