@@ -19,7 +19,36 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import NamedTuple
 
-REASONS: tuple[tuple[str, str], ...] = ()
+REASONS: tuple[tuple[str, str], ...] = (
+    (r"sequence (\+)?= ", "only the difference of two permits matters, not where they begin or how far apart they are"),
+    (
+        r"\n.*return 0\n.*return 1",
+        "nobody reads this answer: what changes a breaker under its lock may answer a permit, and this doesn't",
+    ),
+    (r"_current\n.*permit > 0", "no permit is 0: generations begin with 1 and probes count down from -1"),
+    (r"_moved\n.*until", "a breaker that is not isolated is closed or admits everybody, and then this time is not read"),
+    (r"_at_least\n.*0\.0 <", "a pause of nothing lengthens none"),
+    (
+        r"or True else|and False else|window is None or|results is None:",
+        "the long way round to the same result: only time is saved",
+    ),
+    (r"refresh\n", "the long way round to the same result: only time is saved"),
+    (r"source\.(bind|local)\(", "the name that a value has in the woven function; nothing else depends on it"),
+    (r"weave\n *started = ", "any empty value means that no time is taken"),
+    (r'else "XXXX"', "any text that is not empty only makes the woven function look once more"),
+    (
+        r'self\.told\(permit, (SUCCESS|outcome), "", 0\.0',
+        "text and pause belong to a failure; nothing reads them after anything else",
+    ),
+    (r"break_duration\n.*grown", "the minimum with the longest break follows"),
+    (r"min\(successes, 30\)", "no breaker admits 2^30 probes at once"),
+    (r"Outage\.__init__", "written by the opening before anything reads it"),
+    (r"_retry_after\n.*0 < seconds", "0 seconds asked for are 0 seconds, either way"),
+    (r"budgets\[:\] = ", "only whether the list is empty is asked"),
+    (r"short = (False|None)|tokens < self\._capacity", "a budget that is full takes a deposit and stays full"),
+    (r"gained > 0", "less than a millionth of a token is kept for the next time, in the clock's reading"),
+    (r"_at = clock\(\)", "without a reserve no time is counted"),
+)
 """What a survivor's change looks like (module.function, then the old and the new line), and why no test can or need tell."""
 
 NOTICED = ("killed", "timeout", "segfault")
