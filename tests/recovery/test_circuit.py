@@ -15,7 +15,8 @@ def test_the_figures_at_first_are_the_originals():
     """Five failures, sixty seconds, three successes; a break grows to ten times its length at most."""
     assert repr(CircuitBreakerConfig()) == (
         "CircuitBreakerConfig(break_jitter=0.0, break_multiplier=1.0, failure_threshold=5, half_open_permits=1, "
-        "half_open_timeout=60.0, max_recovery_timeout=600.0, ramp=False, recovery_timeout=60.0, success_threshold=3, window=None)"
+        "half_open_timeout=60.0, max_recovery_timeout=600.0, ramp=False, recovery_timeout=60.0, success_threshold=3, "
+        "window=None)"
     )
 
 
