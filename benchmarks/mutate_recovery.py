@@ -47,6 +47,12 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"budgets\[:\] = ", "only whether the list is empty is asked"),
     (r"short = (False|None)|tokens < self\._capacity", "a budget that is full takes a deposit and stays full"),
     (r"gained > 0", "less than a millionth of a token is kept for the next time, in the clock's reading"),
+    (r"CountTally\.tripped", "a window of so many calls never looks at the time"),
+    (r"watchful", "the long way round to the same result: only time is saved"),
+    (r"TimeTally\.(clear|totals)", "before the first call every bucket is empty, whichever of them are added up"),
+    (r"TimeTally\._roll", "two more buckets are emptied, of those that are emptied anyway"),
+    (r"_fraction", "every share that is written with more digits is exact as a ratio, which comes next"),
+    (r"Snapshot\.__init__.*outage or", "the end of a break that is over lies in the past, and the greater of 0 and that is 0"),
     (r"_at = clock\(\)", "without a reserve no time is counted"),
 )
 """What a survivor's change looks like (module.function, then the old and the new line), and why no test can or need tell."""
