@@ -78,6 +78,7 @@ def lint(session: nox.Session) -> None:
     session.run("ruff", "check")
     session.run("ruff", "format", "--check")
     session.run("mypy")
+    session.run("basedpyright")
     session.run("lint-imports")
 
 
@@ -109,6 +110,20 @@ def claims(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def properties(session: nox.Session) -> None:
+    """The tests of the recovery primitives at their full sizes: a million steps of the state machine, a million keys."""
+    install(session, "[all]", "--group=test")
+    session.run("pytest", "tests/recovery", *session.posargs, env={"RECOVERY_STEPS": "1000000"})
+
+
+@nox.session(default=False)
+def mutants(session: nox.Session) -> None:
+    """Change breaker and retry in thousands of ways, count what the tests notice, and write it into docs/recovery."""
+    install(session, "[all]", "--group=test", "--group=mutation")
+    session.run("python", "benchmarks/mutate_recovery.py", "--write", "docs/recovery", *session.posargs)
+
+
+@nox.session(default=False)
 def gates(session: nox.Session) -> None:
     """The full environment, for `./noxw gates ARGS`."""
     install(session, "[all]", "--group=test")
@@ -117,7 +132,7 @@ def gates(session: nox.Session) -> None:
 @nox.session(default=False, reuse_venv=False)
 def lock(session: nox.Session) -> None:
     """Write constraints.txt anew, from the newest versions of everything."""
-    session.install("-e.[all]", "--group=test", "--group=lint", "--group=tools")
+    session.install("-e.[all]", "--group=test", "--group=lint", "--group=tools", "--group=mutation")
     frozen = session.run("python", "-m", "pip", "freeze", "--exclude-editable", silent=True)
     header = "# Every version that the environments are made of. Written by ./noxw -s lock.\n"
     (HERE / "constraints.txt").write_text(f"{header}{frozen}\n")

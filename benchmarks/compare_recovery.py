@@ -62,16 +62,34 @@ TARGETS = {
     ("async rejection", "gates.recovery"): 140,
     ("sync two failures", "gates.recovery retry"): 1400,
     ("async two failures", "gates.recovery retry"): 1800,
+    ("sync two failures", "gates.recovery retry, zero delay"): 1500,
+    ("async two failures", "gates.recovery retry, zero delay"): 1500,
+    ("sync asking", "gates.recovery try_acquire()"): 60,
 }
 """Nanoseconds: added to the bare call, for two failures in all."""
 
-WHY = (
-    "Why two failures miss their targets where they do: the targets are the whole time of prototypes without classification,",
-    "Retry-After, history, deadline, budget or events, over bare calls of 757 and 1,036 ns. Ours asks every error for its own",
-    "outcome and for `retry_after` (35 ns each), looks for a deadline and a budget further out, draws the jitter and keeps the",
-    "error for the history: about 300 ns a failure, beside a pause of milliseconds. The column *added* is the library's part.",
-    "A listener costs what telling every outcome costs; without one nothing is spent.",
+FLOOR = (
+    "the target is the whole time of a prototype without classification, Retry-After, history, deadline, budget or events; "
+    "ours asks every error for its own outcome and for `retry_after` (35 ns each), looks for a deadline and a budget further "
+    "out, draws the jitter and keeps the error for the history: about 300 ns a failure, beside a pause of milliseconds; the "
+    "column *added* is the library's part"
 )
+WHY = {
+    ("sync success", "gates.recovery breaker, time window and slow calls"): (
+        "a duration is two readings of the clock, about 35 ns each, where the window alone needs one; over the time window's "
+        "figure there is only a subtraction and a comparison; the target leaves no room for a noisy machine"
+    ),
+    ("sync two failures", "gates.recovery retry"): FLOOR,
+    ("sync two failures", "gates.recovery retry, zero delay"): FLOOR,
+    ("async two failures", "gates.recovery retry"): FLOOR,
+    ("async two failures", "gates.recovery retry, zero delay"): (
+        f"{FLOOR}; three awaited calls by hand take two thirds of the target already"
+    ),
+    ("sync asking", "gates.recovery try_acquire()"): (
+        "asking is a call of a Python method, the reading of a clock that may be anybody's, and a comparison"
+    ),
+}
+"""Why a target is missed, where it is."""
 
 TOTALS = ("sync two failures", "async two failures")
 
@@ -192,6 +210,14 @@ def ours() -> dict[str, dict[str, Operation]]:
     }
 
 
+def asking() -> dict[str, Operation]:
+    """Asking an open breaker for a permit, without an error; the bare call asks nothing."""
+    breaker = CircuitBreaker("open", CircuitBreakerConfig(1, LONG))
+    breaker.acquire().failed(Unavailable())
+    ask = breaker.try_acquire
+    return {"bare": lambda value: None, "gates.recovery try_acquire()": lambda value: ask()}
+
+
 def timed(function: Operation) -> Operation:
     async def call(value: int) -> Any:
         async with asyncio.timeout(10):
@@ -209,6 +235,7 @@ def cases(missing: set[str]) -> dict[str, dict[str, Operation]]:
         "async rejection": {"bare": broken_async},
         "sync two failures": {"bare": thrice(failing_twice())},
         "async two failures": {"bare": thrice_async(failing_twice_async())},
+        "sync asking": asking(),
     }
     for kind in BREAKERS:
         try:
@@ -351,6 +378,19 @@ def versions() -> dict[str, str]:
     return found
 
 
+def is_met(table: str, name: str, measured_: dict[str, float]) -> bool:
+    """Whether a case of a table holds its target: the added time, for two failures of the whole."""
+    held = measured_[name] if table in TOTALS else measured_[name] - measured_["bare"]
+    return held <= TARGETS[table, name]
+
+
+def reasons(speed_: dict[str, dict[str, float]]) -> list[str]:
+    """A line for every target that is missed, with its reason."""
+    missed = [key for key in TARGETS if key[1] in speed_.get(key[0], {}) and not is_met(*key, speed_[key[0]])]
+    said = [f"- {table}, {name}: {WHY.get((table, name), 'not known; to be looked into')}." for table, name in missed]
+    return ["### Targets that are missed, and why", "", *said] if said else ["Every target is met."]
+
+
 def rendered(result: dict[str, Any]) -> str:
     """The result as Markdown."""
     peers = ", ".join(f"{name} {number}" for name, number in result["versions"].items())
@@ -371,10 +411,14 @@ def rendered(result: dict[str, Any]) -> str:
         for name, nanoseconds in cases_.items():
             added = nanoseconds - cases_["bare"]
             target = TARGETS.get((table, name))
-            held = nanoseconds if table in TOTALS else added
-            mark = "" if target is None else ("met" if held <= target else "**missed**")
+            mark = "" if target is None else ("met" if is_met(table, name, cases_) else "**missed**")
             lines.append(f"| {name} | {nanoseconds:.0f} | {added:.0f} | {target or ''} | {mark} |")
-    lines += ["", *WHY]
+    lines += [
+        "",
+        *reasons(result["speed"]),
+        "",
+        "A listener costs what telling every outcome costs; without one nothing is spent.",
+    ]
     bytes_, milliseconds = result["bytes"], result["import_ms"]
     lines += [
         "",

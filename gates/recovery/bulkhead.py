@@ -18,6 +18,7 @@ TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import Future
     from collections.abc import Callable
+    from typing import Any
 
     from gates.recovery.weaving import Source
 
@@ -187,4 +188,5 @@ class Bulkhead(Step):
 
     def _expire(self, waiter: TaskWaiter) -> None:
         if not waiter.future.done():
-            waiter.future.set_exception(Overloaded(self.name))
+            full: Overloaded[Any] = Overloaded(self.name)
+            waiter.future.set_exception(full)

@@ -21,11 +21,11 @@ from gates.recovery.events import Event
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Concatenate, ParamSpec
+    from typing import TypeVarTuple
 
     from gates.recovery.window import Tally
 
-    P = ParamSpec("P")
+    Arguments = TypeVarTuple("Arguments")
 
 
 class Machine:
@@ -52,12 +52,12 @@ class Machine:
         self.window: Tally | None = None if settings is None else settings.start()
         self.refresh()
 
-    def _under_lock(self, change: Callable[Concatenate[list[Event], float, P], int], *args: P.args, **kwargs: P.kwargs) -> int:
+    def _under_lock(self, change: Callable[[list[Event], float, *Arguments], int], *args: *Arguments) -> int:
         """Run *change* under the lock, then tell the listeners what it noted."""
         core, now = self.core, self.core.clock()
         events: list[Event] = []
         with core.lock:
-            answer = change(events, now, *args, **kwargs)
+            answer = change(events, now, *args)
             self.refresh()
         for event in events:
             core.listeners.tell(event)

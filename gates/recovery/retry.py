@@ -129,7 +129,7 @@ class Retry(Step):
         self.service = service
         self.reraise = reraise
         self._wraps_permanent = wraps_permanent
-        self.draw = Random().random if random is None else random
+        self.draw: Callable[[], float] = Random().random if random is None else random
         self.sleep = sleep
         self.sleep_async = _sleep if sleep_async is None else sleep_async
         self._listeners = Listeners()
@@ -215,15 +215,15 @@ class Retry(Step):
     def teller(self) -> Callable[[Story, Exception], float]:
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
         attempts, draw = self.attempts or FOREVER, self.draw
-        delay_of = self.backoff.drawn if isinstance(self.backoff, Exponential) else self.backoff.delay
-        evenly = self.backoff.evenly if isinstance(self.backoff, Exponential) else ()
+        delay_of, evenly = self._schedule()
         known = len(evenly)
         classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
         listeners, own_budget, cancelled, most = self._listeners, self.budget, self.cancelled, self.max_retry_after
         outer_budget, outer_bound = shared.get, bound.get
 
         def failed(story: Story, error: Exception) -> float:
-            made = story[0] = story[0] + 1
+            made: int = story[0] + 1
+            story[0] = made
             outcome = getattr(error, "recovery_outcome", RETRYABLE) if classify is None else classify(error)
             if outcome is not RETRYABLE and outcome is not OVERLOAD:
                 return self._permanent(story, error)
@@ -253,6 +253,12 @@ class Retry(Step):
 
         return failed
 
+    def _schedule(self) -> tuple[Callable[[int, float, Callable[[], float]], float], tuple[float, ...]]:
+        """What computes a pause, and the widths of the first pauses where a draw times a width is all there is to compute."""
+        if isinstance(self.backoff, Exponential):
+            return self.backoff.drawn, self.backoff.evenly
+        return self.backoff.delay, ()
+
     def _classify(self, error: Exception) -> Outcome:
         outcome: Outcome = getattr(error, "recovery_outcome", RETRYABLE)
         if self.classifier is not None:
@@ -262,9 +268,10 @@ class Retry(Step):
         return outcome
 
     def _permanent(self, story: Story, error: Exception) -> float:
+        name = type(error).__name__
         if self._wraps_permanent and not isinstance(error, RecoveryError):
             return self._end(Permanent, story, error)
-        self._gave_up(story, type(error).__name__)
+        self._gave_up(story, name)
         return RAISE
 
     def _end(self, kind: End, story: Story, error: Exception) -> float:

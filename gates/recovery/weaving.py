@@ -134,7 +134,8 @@ def weave(steps: Sequence[Step], function: Callable[P, R]) -> Callable[P, R]:
 
     Raises ConfigurationError when *function* can't be called, or is of a colour that a step has no way to guard.
     """
-    if isinstance(function, (staticmethod, classmethod)):
+    given: object = function
+    if isinstance(given, (staticmethod, classmethod)):
         raise ConfigurationError("the decorated object", function, "the function below @staticmethod or @classmethod")
     if not callable(function):
         raise ConfigurationError("the decorated object", function, "something callable")

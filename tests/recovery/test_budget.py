@@ -186,3 +186,35 @@ def test_a_wrong_budget_is_refused_at_construction(settings_, text):
     with pytest.raises(ConfigurationError) as caught:
         RetryBudget(**settings_)
     assert text in str(caught.value)
+
+
+def test_a_budget_has_ten_tokens_and_is_full_at_first():
+    """A success that finds it full costs one comparison."""
+    budget = RetryBudget()
+    assert (budget.ratio, budget.burst, budget.reserve, budget.tokens, budget.short) == (0.1, 10.0, 0.0, 10.0, False)
+    assert sum(budget.withdraw() for _ in range(20)) == 10
+    assert budget.short
+    for _ in range(100):
+        budget.deposit()
+    assert (budget.tokens, budget.short) == (10.0, False)
+
+
+def test_a_reserve_counts_from_the_moment_the_budget_was_made():
+    """And not from the clock's zero: after an outage of two seconds at 1/s there are two tokens."""
+    clock = VirtualClock(1000.0)
+    budget = RetryBudget(0.0, 3.0, 1.0, clock=clock)
+    assert [budget.withdraw() for _ in range(4)] == [True, True, True, False]
+    clock.advance(2.0)
+    assert budget.tokens == 2.0
+
+
+def test_a_budget_around_a_generator_is_refused_by_name():
+    """Whoever takes the items would run under it, too."""
+
+    def items():
+        yield 1
+
+    with pytest.raises(
+        ConfigurationError, match=r"^RetryBudget is 'items'; allowed: a function, a coroutine function or a block$"
+    ):
+        RetryBudget()(items)

@@ -17,6 +17,6 @@ def test_the_examples_of_a_page_run(page):
     """Every Python block of a page, one after the other in one namespace."""
     room: dict[str, object] = {"__name__": page.stem}
     blocks = re.findall(r"^```python\n(.*?)^```$", page.read_text("utf-8"), re.M | re.S)
-    assert blocks or page.stem in ("README", "comparison", "properties")
+    assert blocks or page.stem in ("README", "comparison", "mutation", "properties")
     for block in blocks:
         exec(compile(block, str(page), "exec"), room)

@@ -213,3 +213,48 @@ def test_a_wrong_window_is_refused_at_construction(make, text):
     with pytest.raises(ConfigurationError) as caught:
         make()
     assert text in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("make", "text"),
+    [
+        (lambda: CountWindow(minimum_calls=0), "CountWindow.minimum_calls is 0; allowed: a whole number at least 1"),
+        (lambda: CountWindow(slow_call_rate=0), "CountWindow.slow_call_rate is 0; allowed: a number above 0 and at most 1"),
+        (lambda: CountWindow(slow_call_rate=1.5), "CountWindow.slow_call_rate is 1.5; allowed: a number above 0 and at most 1"),
+        (lambda: TimeWindow(slow_call_duration=0), "TimeWindow.slow_call_duration is 0; allowed: a number above 0"),
+        (lambda: TimeWindow(seconds=0), "TimeWindow.seconds is 0; allowed: a number above 0"),
+        (lambda: TimeWindow(buckets=1001), "TimeWindow.buckets is 1001; allowed: a whole number at least 1 and at most 1000"),
+    ],
+)
+def test_a_wrong_window_is_refused_by_the_name_of_its_setting(make, text):
+    """Field, value and range, at the edges of each."""
+    with pytest.raises(ConfigurationError) as caught:
+        make()
+    assert str(caught.value) == text
+
+
+def test_the_windows_at_first_are_a_hundred_calls_and_a_minute():
+    """Ten calls at least, half of them failed; half a second is a window, too."""
+    counted, timed = CountWindow(), TimeWindow()
+    assert (counted.size, counted.minimum_calls, counted.failure_rate, counted.slow_call_rate) == (100, 10, 0.5, 1.0)
+    assert (timed.seconds, timed.minimum_calls, timed.failure_rate, timed.buckets) == (60.0, 10, 0.5, 10)
+    assert TimeWindow(0.5).seconds == 0.5
+
+
+def test_a_time_window_is_watched_until_it_has_its_minimum():
+    """A success may open the breaker only as the call that makes the minimum; without a failure it never does."""
+    tally = TimeWindow(10.0, 0.5, 4, buckets=10).start()
+    assert not tally.watchful()
+    tally.record(0.5, False, False)
+    assert not tally.watchful()
+    tally.record(1.5, True, False)
+    tally.record(2.5, False, False)
+    assert tally.watchful()
+    tally.record(3.5, False, False)
+    assert not tally.watchful()
+
+
+def test_an_empty_time_window_has_no_calls_whenever_it_is_looked_at():
+    """At zero, later and before zero."""
+    for now in (0.0, 1000.0, -1000.0):
+        assert TimeWindow(10.0).start().totals(now) == (0, 0, 0)

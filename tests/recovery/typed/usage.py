@@ -1,5 +1,7 @@
 """What type checkers must see: signatures kept on functions, methods, generators and coroutines. Checked, never run."""
 
+# pyright: reportUnnecessaryTypeIgnoreComment=true
+
 from __future__ import annotations
 
 from collections.abc import Callable, Coroutine, Iterator
