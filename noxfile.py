@@ -66,8 +66,8 @@ def report(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def tests(session: nox.Session) -> None:
-    """The project's own tests, all of them."""
-    install(session, "[all]", "--group=test")
+    """The project's own tests, all of them; some check types."""
+    install(session, "[all]", "--group=test", "--group=lint")
     session.run("pytest", *session.posargs)
 
 

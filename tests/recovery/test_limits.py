@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import math
 
 import pytest
 from hypothesis import given, settings
@@ -39,8 +40,9 @@ def test_many_calls_do_not_drift(in_full):
     calls = 1_000_001 if in_full else 20_001
     for _ in range(calls):
         limiter.enter()
-    # Readings of 333,333 s are 6e-11 s apart: each call may be rounded by that, and by no more.
-    assert clock.now == pytest.approx((calls - 1) / 3, abs=calls * 6e-11)
+    # Each call may be rounded by what two readings of so late a clock are apart, and by no more.
+    due = (calls - 1) / 3
+    assert clock.now == pytest.approx(due, abs=calls * math.ulp(due))
 
 
 def test_who_would_wait_too_long_is_told_when_to_come_back():
