@@ -1,8 +1,8 @@
 """Who a node or a client is: an Ed25519 key pair under the DID that the public key itself spells (did:key).
 
 A did:key is `did:key:z` and the base58btc text of the multicodec prefix 0xed01 and the 32 bytes of the public key
-(W3C CCG, "The did:key Method"). Documents are signed as `kind newline DAG-CBOR`, so that a signature for one kind of document is
-never good for another.
+(W3C CCG, "The did:key Method"). Documents are signed as `kind newline DAG-CBOR`, so that a signature for one kind of document
+is never good for another.
 """
 
 from __future__ import annotations

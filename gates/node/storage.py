@@ -1,8 +1,9 @@
 """Durable storage behind one small protocol: transactions written by one thread with group commit, and plain reads.
 
 Nothing is answered before the commit that holds it has returned. SQLite is in WAL mode with synchronous=FULL, so that every
-commit syncs the log; a crash at any point leaves a store that opens with exactly the committed state. A change is a function over
-a `Transaction`; it sees and makes rows with the SQL that SQLite and PostgreSQL share, so that a store over PostgreSQL can follow.
+commit syncs the log; a crash at any point leaves a store that opens with exactly the committed state. A change is a function
+over a `Transaction`; it sees and makes rows with the SQL that SQLite and PostgreSQL share, so that a store over PostgreSQL can
+follow.
 """
 
 from __future__ import annotations
