@@ -103,6 +103,13 @@ def compare_recovery(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def node_capacity(session: nox.Session) -> None:
+    """Measure what the reference node carries, against its targets (-- ceilings federation growth entropy for parts)."""
+    install(session, "[all]")
+    session.run("python", "benchmarks/node_capacity.py", *session.posargs)
+
+
+@nox.session(default=False)
 def claims(session: nox.Session) -> None:
     """Write docs/claims.md from the claims and the latest run (-- PATH/TO/readiness.json for another)."""
     install(session, "")

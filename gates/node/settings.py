@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, field, fields
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
@@ -19,7 +19,6 @@ MOST_MANA = 10**15
 PRESETS = ("production", "development", "testing")
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,62}")
 _SECRET = re.compile(r"[\x21-\x7e]{8,200}")
-_NOBODY: Mapping[str, str] = MappingProxyType({})
 
 
 class InvalidSettings(Exception):
@@ -53,13 +52,13 @@ class Settings:
     name: str
     data: Path
     port: int = 0
-    peers: Mapping[str, str] = _NOBODY
+    peers: Mapping[str, str] = field(default_factory=dict)
     mana: int = 1_000_000
     grant: int = 1_000
     capacity: int = 10_000
     api_key: str = ""
     token: str = ""
-    principals: Mapping[str, str] = _NOBODY
+    principals: Mapping[str, str] = field(default_factory=dict)
     client_rate: int = 5_000
     client_burst: int = 5_000
     bidding_window_ms: int = 50
@@ -82,6 +81,7 @@ def parse(arguments: Sequence[str] | None = None) -> Settings:
     parser.add_argument("--mana", type=int, help="minted once for the node's own account")
     parser.add_argument("--api-key", help="who shows it as X-API-Key acts as the node")
     parser.add_argument("--token", help="who shows it as bearer token acts as the node")
+    parser.add_argument("--client-rate", type=int, help="requests a second that one client may send")
     parser.add_argument("--preset", choices=PRESETS, help="figures of retries and breakers")
     given = {name: value for name, value in vars(parser.parse_args(arguments)).items() if value is not None}
     return load(given.pop("config", None), given)
@@ -238,6 +238,6 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "drain_s": partial(_whole, 0, 600),
     "preset": _preset,
 }
-assert set(_CHECKS) == {field.name for field in fields(Settings)}
+assert set(_CHECKS) == {setting.name for setting in fields(Settings)}
 
 __all__ = ["InvalidSettings", "Settings", "load", "parse", "peer_url"]
