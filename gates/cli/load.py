@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import threading
 from collections.abc import Mapping, Sequence
@@ -28,6 +29,9 @@ PATIENCE = 0.1
 @click.option(
     "--target", "targets", multiple=True, required=True, metavar="URL", help="Where to; again as NAME=URL for several."
 )
+@click.option(
+    "--header", "headers", multiple=True, metavar="NAME:VALUE", help="Sent with every request; {env:NAME} is filled in."
+)
 @click.option("--rate", metavar="RATE", help="Arrivals a second, such as 200/s; else the scenario's.")
 @click.option("--connections", type=click.IntRange(1, 10_000), help="The most connections at once; else the scenario's.")
 @click.option("--duration", metavar="TIME", help="For how long requests come, such as 30s; else the scenario's.")
@@ -37,6 +41,7 @@ PATIENCE = 0.1
 def load_command(
     scenario: Path,
     targets: tuple[str, ...],
+    headers: tuple[str, ...],
     rate: str | None,
     connections: int | None,
     duration: str | None,
@@ -51,13 +56,13 @@ def load_command(
     """
     from gates.load.scenario import changed
 
-    endpoints = _endpoints(targets)
+    endpoints, given = _endpoints(targets), _headers(headers)
     seconds = _number(duration, Unit.SECONDS, "--duration", " s")
     per_second = _number(rate, Unit.RATE, "--rate", "/s")
     plan = changed(_read(scenario, profile), rate=per_second, seconds=seconds, connections=connections)
     seed = secrets.randbits(32) if seed is None else seed
     console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
-    outcome, interrupted = _run(plan, endpoints, seed)
+    outcome, interrupted = _run(plan, endpoints, seed, given)
     report = _judged(plan, outcome, seed)
     console.data(_json(report, outcome, seed) if as_json else _text(plan, outcome, report))
     return int(_code(outcome, report, interrupted))
@@ -104,6 +109,20 @@ def _endpoints(targets: Sequence[str]) -> dict[str, str]:
     return found
 
 
+def _headers(given: Sequence[str]) -> dict[str, str]:
+    from pydantic import ValidationError
+
+    from gates.target.presets import UrlSettings
+    from gates.target.template import with_environment
+
+    pairs = {name.strip(): value.strip() for name, _, value in (text.partition(":") for text in given)}
+    try:
+        checked = UrlSettings(url="http://127.0.0.1", headers=pairs).headers
+    except ValidationError as error:
+        raise UsageError(error.errors()[0]["msg"].removeprefix("Value error, "), location="--header") from None
+    return with_environment(checked, os.environ)
+
+
 def _number(text: str | None, unit: Unit, option: str, implied: str) -> float | None:
     """A quantity from the command line, where the option's name says the unit when none is given."""
     from gates.quantity import parse
@@ -120,7 +139,7 @@ def _number(text: str | None, unit: Unit, option: str, implied: str) -> float | 
     return number
 
 
-def _run(plan: LoadPlan, endpoints: Mapping[str, str], seed: int) -> tuple[LoadOutcome, bool]:
+def _run(plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str]) -> tuple[LoadOutcome, bool]:
     """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured."""
     from gates.load.engine import run_load
 
@@ -129,7 +148,7 @@ def _run(plan: LoadPlan, endpoints: Mapping[str, str], seed: int) -> tuple[LoadO
 
     def work() -> None:
         try:
-            left.append(run_load(plan, endpoints, seed=seed, on_second=_tell, stop=stop))
+            left.append(run_load(plan, endpoints, seed=seed, headers=headers, on_second=_tell, stop=stop))
         except BaseException as error:
             left.append(error)
         finally:

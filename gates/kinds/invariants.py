@@ -14,15 +14,15 @@ PATIENCE = 5.0
 PACE = 0.1
 
 
-def fetcher(endpoints: Mapping[str, str], *, patience: float = PATIENCE) -> Fetch:
-    """A `Fetch` over *endpoints*: name to base URL."""
+def fetcher(endpoints: Mapping[str, str], headers: Mapping[str, str] | None = None, *, patience: float = PATIENCE) -> Fetch:
+    """A `Fetch` over *endpoints*: name to base URL; *headers* go with every request."""
 
     def fetch(name: str, path: str) -> Any:
         parts = urlsplit(endpoints[name])
         kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
         connection = kind(parts.hostname or "", parts.port, timeout=patience)
         try:
-            connection.request("GET", parts.path.rstrip("/") + path)
+            connection.request("GET", parts.path.rstrip("/") + path, headers=dict(headers or {}))
             answer = connection.getresponse()
             body = answer.read()
         except http.client.HTTPException as error:

@@ -113,7 +113,7 @@ class _Gate:
         with running(self.request.gate.target, folder=self.folder, proxies=proxies, seed=self.request.seed) as target:
             # what the gate started itself is gone when somebody reads its address
             self.lasting = {} if target.processes() or proxies else dict(target.endpoints)
-            outcome = run_load(self.plan, target.endpoints, seed=self.request.seed)
+            outcome = run_load(self.plan, target.endpoints, seed=self.request.seed, headers=target.headers)
             deaths = _deaths(target)
             tails = target.logs() if deaths else ()
         write_evidence(outcome, self.request.evidence)
@@ -148,7 +148,7 @@ class _Gate:
 
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
         seconds = os.path.relpath(self.request.evidence / "seconds.csv", self.request.root)
-        urls = addresses(self.lasting)
+        urls = addresses(self.lasting) + self._headers()
         rate, duration = f"{self.plan.rate:g}/s", f"{self.plan.seconds:g}s"
         command = (
             f"{self.request.command} load {shlex.quote(self.plan.scenario)} {urls}"
@@ -156,6 +156,11 @@ class _Gate:
         )
         alone = command if self.lasting else f"against one that you started: {command}"
         return (f"look at {seconds} for when it happened", alone) if len(outcome.intended) else (alone,)
+
+    def _headers(self) -> str:
+        """The options of `gates load` that give the target's headers, as they were written: no secret is filled in."""
+        given = self.request.gate.target.settings.get("headers", {}) if self.request.gate.target else {}
+        return "".join(f" --header {shlex.quote(f'{name}: {value}')}" for name, value in given.items())
 
 
 def addresses(urls: Mapping[str, str]) -> str:

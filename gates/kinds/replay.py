@@ -41,11 +41,20 @@ def changes(plan: LoadPlan, flow: str) -> bool:
 class Retrier:
     """Sends operations of one load again, one after the other, over a connection an endpoint.
 
-    *clock* tells seconds from the start of load, as in the history that is continued.
+    *clock* tells seconds from the start of load, as in the history that is continued; *headers* are the target's.
     """
 
-    def __init__(self, plan: LoadPlan, endpoints: Mapping[str, str], *, seed: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        plan: LoadPlan,
+        endpoints: Mapping[str, str],
+        *,
+        seed: int,
+        clock: Callable[[], float],
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
         self._plan, self._endpoints, self._seed, self._clock = plan, endpoints, seed, clock
+        self._headers = headers or {}
         self._programs: dict[tuple[str, str], Program] = {}
         self._connections: dict[str, http.client.HTTPConnection] = {}
 
@@ -120,5 +129,7 @@ class Retrier:
         place = operation.kind, operation.endpoint
         if place not in self._programs:
             definition, url = self._plan.flows[operation.kind], self._endpoints[operation.endpoint]
-            self._programs[place] = Program(operation.kind, definition, operation.endpoint, url, seed=self._seed)
+            self._programs[place] = Program(
+                operation.kind, definition, operation.endpoint, url, seed=self._seed, headers=self._headers
+            )
         return self._programs[place]

@@ -118,6 +118,7 @@ class _Trial:
                 self.plan.load,
                 self.target.endpoints,
                 seed=self.request.seed,
+                headers=self.target.headers,
                 record=True,
                 on_start=zero.set_result,
                 stop=stop,
@@ -158,7 +159,9 @@ class _Trial:
 
     def _retries(self, history: Sequence[Operation], clock: Callable[[], float]) -> tuple[Operation, ...]:
         again = chosen(self.plan.load, history, self.plan.replay, Random(f"{self.request.seed}:replay"))
-        retrier = Retrier(self.plan.load, self.target.endpoints, seed=self.request.seed, clock=clock)
+        retrier = Retrier(
+            self.plan.load, self.target.endpoints, seed=self.request.seed, clock=clock, headers=self.target.headers
+        )
         return retrier.again(again)
 
     def _checked(
@@ -178,7 +181,7 @@ def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]
     assert request.gate.target is not None
     request.evidence.mkdir(parents=True, exist_ok=True)
     with running(request.gate.target, folder=Path(request.folder), seed=request.seed) as target:
-        return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints)).run()
+        return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints, target.headers)).run()
 
 
 def _keep(path: Path, value: Any) -> None:

@@ -10,6 +10,7 @@ Used by a kind (all times in seconds, on the load's own clock that starts at 0 w
         plan,                                               # LoadPlan
         target.endpoints,                                   # Mapping[str, str]: name -> base URL
         seed=request.seed,
+        headers=target.headers,                             # what every request carries (default none)
         record=True,                                        # keep a model.Operation an arrival (default False)
         on_start=lambda zero: ...,                          # optional, once, with time.monotonic() of second 0
         on_second=lambda second: ...,                       # optional, each second, in the loop's thread, a SecondReport

@@ -85,7 +85,9 @@ class Checker:
 
 
 def _steps(path: str) -> tuple[str, ...]:
-    """A dotted path or a JSON pointer as steps."""
+    """A dotted path or a JSON pointer as steps; none for an empty path, which is the whole body."""
+    if not path:
+        return ()
     if path.startswith("/"):
         return tuple(step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/"))
     return tuple(path.split("."))

@@ -48,17 +48,18 @@ def run_load(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
+    headers: Mapping[str, str] | None = None,
 ) -> LoadOutcome:
     """Run *plan* against *endpoints* (name to base URL) and return when every arrival is accounted for.
 
     That is at the latest `plan.timeout` seconds after the last arrival. *record* keeps a `model.Operation` an arrival.
-    *on_start* gets `time.monotonic()` of second 0 just before it; *on_second* a `SecondReport` each second; both are called in
-    the loop's thread and must be quick. When *stop* is set no more arrivals start. Raises LoadError when a flow names an
-    endpoint that is not there, or a host has no address.
+    *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before it; *on_second* a
+    `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no more arrivals
+    start. Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
     """
     arrivals = schedule(plan, _checked(plan, endpoints), seed=seed)
     with uvloop_runner() as runner, _undisturbed():
-        return runner.run(_Run(plan, endpoints, arrivals, seed, record, on_start, on_second, stop).run())
+        return runner.run(_Run(plan, endpoints, arrivals, seed, record, on_start, on_second, stop, headers or {}).run())
 
 
 def _checked(plan: LoadPlan, endpoints: Mapping[str, str]) -> tuple[str, ...]:
@@ -89,11 +90,12 @@ class _Run:
         on_start: OnStart | None,
         on_second: OnSecond | None,
         stop: threading.Event | None,
+        headers: Mapping[str, str],
     ) -> None:
         self._plan = plan
         self._endpoints = endpoints
         self._arrivals = arrivals
-        self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed)
+        self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers)
         self._record = record
         self._on_start = on_start
         self._on_second = on_second

@@ -15,7 +15,8 @@ The shape, in a scenario's `flows:`, in a file under `workflows/flows/`, or as a
           body: {manifest_cid: "cid-{n}", spec_json: {kind: Echo, payload: "{uuid}"}, cost_mana: 10}
                                                     # optional; a text is sent as it is, anything else as JSON
           capture: {job_id: job_id}                 # optional; name: dotted path (`jobs.0.id`), JSON pointer (`/jobs/0/id`)
-                                                    # or `header:NAME`; a capture that is not there is a wrong body
+                                                    # or `header:NAME`; an empty path is the whole body; a capture that is
+                                                    # not there is a wrong body
           check:                                    # optional; without it any 2xx is right
             status: [200, 202]                      # one or several; default any 2xx
             json: {job_id: {type: string, matches: "^job-"}}

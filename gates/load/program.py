@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -13,15 +14,19 @@ from gates.load.check import Checker
 from gates.load.flows import Flow, Step
 from gates.load.template import Template, Values, compact, in_header, in_json, in_path, plain
 
+_NONE: Values = MappingProxyType({})
+
 
 class Request:
     """A step's request: bytes that are known, or templates that each arrival fills."""
 
-    __slots__ = ("_body", "_head", "_path", "checker", "static", "wanted")
+    __slots__ = ("_body", "_given", "_head", "_path", "checker", "static", "wanted")
 
-    def __init__(self, step: Step, url: str, constants: Values) -> None:
+    def __init__(self, step: Step, url: str, constants: Values, given: Values) -> None:
         parts = urlsplit(url)
         headers = {"host": parts.netloc, "user-agent": "readiness-gates"} | {k.lower(): v for k, v in step.headers.items()}
+        # as they are: a secret may hold braces
+        self._given = "".join(f"{name}: {value}\r\n" for name, value in given.items() if name.lower() not in headers)
         is_text = isinstance(step.body, str)
         text = "" if step.body is None else step.body if is_text else compact(step.body)
         if step.body is not None:
@@ -42,19 +47,22 @@ class Request:
     def _encode(self, values: Values, *, has_body: bool) -> bytes:
         body = self._body.render(values).encode()
         length = f"Content-Length: {len(body)}\r\n" if body or has_body else ""
-        return f"{self._path.render(values)}{self._head.render(values)}{length}\r\n".encode() + body
+        head = f"{self._path.render(values)}{self._head.render(values)}{self._given}{length}\r\n"
+        return head.encode() + body
 
 
 class Program:
-    """A flow against one endpoint."""
+    """A flow against one endpoint; *headers* go with every request, unless a step has its own under that name."""
 
     __slots__ = ("_needs_uuid", "_seed", "_value", "name", "requests", "wants_headers", "wants_values")
 
-    def __init__(self, name: str, definition: Mapping[str, Any], endpoint: str, url: str, *, seed: int) -> None:
+    def __init__(
+        self, name: str, definition: Mapping[str, Any], endpoint: str, url: str, *, seed: int, headers: Values = _NONE
+    ) -> None:
         flow = Flow.model_validate(definition)
         constants = {"endpoint": endpoint} | {key: _text(value) for key, value in flow.variables.items()}
         self.name = name
-        self.requests = tuple(Request(step, url, constants) for step in flow.steps)
+        self.requests = tuple(Request(step, url, constants, headers) for step in flow.steps)
         self._value = None if flow.value is None else Template(compact(flow.value), constants, in_json)
         wanted = frozenset().union(*(request.wanted for request in self.requests))
         self._needs_uuid = "uuid" in wanted or (self._value is not None and "uuid" in self._value.wanted)
@@ -88,10 +96,13 @@ class Program:
 
 
 def programs(
-    flows: Mapping[str, Any], endpoints: Mapping[str, str], names: tuple[str, ...], *, seed: int
+    flows: Mapping[str, Any], endpoints: Mapping[str, str], names: tuple[str, ...], *, seed: int, headers: Values = _NONE
 ) -> list[list[Program]]:
     """For each endpoint the programs of *names*, in order."""
-    return [[Program(name, flows[name], endpoint, url, seed=seed) for name in names] for endpoint, url in endpoints.items()]
+    return [
+        [Program(name, flows[name], endpoint, url, seed=seed, headers=headers) for name in names]
+        for endpoint, url in endpoints.items()
+    ]
 
 
 def _text(value: Any) -> str:

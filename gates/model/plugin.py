@@ -117,11 +117,16 @@ class ProcessSpec:
 
 @dataclass(frozen=True, slots=True)
 class TargetLayout:
-    """What a preset resolves to: processes to start, or *urls* of what runs already (by endpoint name)."""
+    """What a preset resolves to: processes to start, or *urls* of what runs already (by endpoint name).
+
+    *headers* go with every request to the target: those of a load, of readiness and of invariants. `{env:NAME}` in a value is
+    the environment variable NAME of the gate process, so that a secret stands in no plan and no report.
+    """
 
     processes: tuple[ProcessSpec, ...] = ()
     urls: Mapping[str, str] = field(default_factory=dict)
     controls: tuple[str, ...] = ()
+    headers: Mapping[str, str] = field(default_factory=dict)
 
 
 class TargetPreset(Protocol):
@@ -136,10 +141,11 @@ class TargetPreset(Protocol):
 
 
 class Target(Protocol):
-    """A running target, as kinds see it."""
+    """A running target, as kinds see it; *headers* are what every request to it carries."""
 
     endpoints: Mapping[str, str]
     controls: frozenset[str]
+    headers: Mapping[str, str]
 
     def kill(self, name: str) -> None: ...
     def start(self, name: str) -> None: ...

@@ -4,7 +4,8 @@
 
     with running(request.gate.target, folder=Path(request.folder)) as target:
         target.endpoints                # Mapping[str, str]: endpoint name -> base URL (through a proxy where one was asked for)
-        target.controls                 # frozenset of "kill", "start", "pause"
+        target.headers                  # Mapping[str, str]: what every request to it carries, secrets filled in
+        target.controls                 # frozenset of "kill", "start", "pause", "data"
         target.kill("node-b")           # SIGKILL, returns when the process is gone
         target.start("node-b")          # same port and data; returns when it is ready, else TargetError
         target.pause("node-b"); target.resume("node-b")

@@ -2,16 +2,40 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import Field, PlainSerializer, field_validator, model_validator
+from pydantic import AfterValidator, Field, PlainSerializer, field_validator, model_validator
 
 from gates.fields import Duration, Settings
 from gates.model import ProcessSpec, Ready, TargetLayout
 
 MAIN = "main"
 _Within = Annotated[Duration, PlainSerializer(lambda seconds: f"{seconds!r} s", return_type=str)]
+
+_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
+_OF_THE_CONNECTION = frozenset({"connection", "content-length", "host", "transfer-encoding"})
+
+
+def _headers(given: dict[str, str]) -> dict[str, str]:
+    for name, value in given.items():
+        if not _NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no name of a header")
+        if name.lower() in _OF_THE_CONNECTION:
+            raise ValueError(f"the header {name} belongs to each request, and can't be given for all of them")
+        if not value.isascii() or not value.isprintable():
+            raise ValueError(f"{name}: expected printable ASCII characters on one line")
+        if "{env:" in value and not re.search(r"\{env:[A-Za-z_]\w*\}", value):
+            raise ValueError(f"{name}: expected the name of an environment variable, such as {{env:API_KEY}}")
+    return given
+
+
+Headers = Annotated[
+    dict[str, str],
+    AfterValidator(_headers),
+    Field(description="go with every request to the target; {env:NAME} stands for an environment variable, for secrets"),
+]
 
 
 class ReadySettings(Settings):
@@ -39,6 +63,7 @@ class CommandSettings(Settings):
     run: Annotated[tuple[str, ...], Field(min_length=1)]
     ready: ReadySettings = ReadySettings()
     env: dict[str, str] = {}
+    headers: Headers = {}
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")] = MAIN
     port: Annotated[int, Field(ge=0, le=65535)] = 0
 
@@ -50,7 +75,7 @@ class CommandSettings(Settings):
 
 
 class CommandPreset:
-    """Starts the user's own server, waits until it is ready, can kill, start and pause it."""
+    """Starts the user's own server, waits until it is ready, can kill, start and pause it and look into its data folder."""
 
     name = "command"
     settings = CommandSettings
@@ -60,7 +85,7 @@ class CommandPreset:
         wanted = settings.ready
         ready = Ready(wanted.http, wanted.tcp or not (wanted.http or wanted.log), wanted.log, wanted.within)
         process = ProcessSpec(settings.name, settings.run, ready, settings.env, port=settings.port)
-        return TargetLayout((process,), controls=("kill", "start", "pause"))
+        return TargetLayout((process,), controls=("kill", "start", "pause", "data"), headers=settings.headers)
 
 
 class UrlSettings(Settings):
@@ -68,6 +93,7 @@ class UrlSettings(Settings):
 
     url: str = ""
     urls: dict[str, str] = {}
+    headers: Headers = {}
 
     @field_validator("url")
     @classmethod
@@ -94,7 +120,7 @@ class UrlPreset:
     shorthand = "url"
 
     def layout(self, settings: UrlSettings) -> TargetLayout:
-        return TargetLayout(urls=settings.urls or {MAIN: settings.url})
+        return TargetLayout(urls=settings.urls or {MAIN: settings.url}, headers=settings.headers)
 
 
 def base_url(text: str) -> str:

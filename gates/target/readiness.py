@@ -6,7 +6,8 @@ import http.client
 import re
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from gates.model import Ready
@@ -15,6 +16,7 @@ from gates.target.process import Process
 
 INTERVAL = 0.02
 ANSWER = 1.0
+_NONE: Mapping[str, str] = MappingProxyType({})
 
 
 def wait_until_ready(
@@ -22,15 +24,18 @@ def wait_until_ready(
     ready: Ready,
     url: str,
     *,
+    headers: Mapping[str, str] = _NONE,
     clock: Callable[[], float] = time.monotonic,
     sleep: Callable[[float], None] = time.sleep,
 ) -> None:
-    """Return when *process* at *url* is ready. Raises TargetError when it ends before that, or is not within `ready.within`."""
+    """Return when *process* at *url* is ready; *headers* go with what is asked over HTTP.
+
+    Raises TargetError when it ends before that, or is not within `ready.within`."""
     deadline = clock() + ready.within
     while True:
         if process.exit_code() is not None:
             raise _ended(process)
-        if _is_ready(process, ready, url):
+        if _is_ready(process, ready, url, headers):
             return
         if clock() >= deadline:
             raise TargetError(
@@ -53,19 +58,19 @@ def answers_tcp(url: str, patience: float = ANSWER) -> bool:
     return True
 
 
-def _is_ready(process: Process, ready: Ready, url: str) -> bool:
+def _is_ready(process: Process, ready: Ready, url: str, headers: Mapping[str, str]) -> bool:
     if ready.http:
-        return _answers_http(url, ready.http)
+        return _answers_http(url, ready.http, headers)
     if ready.log:
         return _logged(process, ready.log)
     return answers_tcp(url)
 
 
-def _answers_http(url: str, path: str) -> bool:
+def _answers_http(url: str, path: str, headers: Mapping[str, str]) -> bool:
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.hostname or "", parts.port, timeout=ANSWER)
     try:
-        connection.request("GET", path, headers={"Connection": "close"})
+        connection.request("GET", path, headers={**headers, "Connection": "close"})
         response = connection.getresponse()
         response.read()
         return 200 <= response.status < 300

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -18,7 +20,7 @@ from gates.target.ports import free_ports, is_free
 from gates.target.process import Process
 from gates.target.proxy.process import proxy_process
 from gates.target.readiness import answers_tcp, wait_until_ready
-from gates.target.template import fill, url_of
+from gates.target.template import fill, url_of, with_environment
 
 PATIENCE = 3.0
 ATTEMPTS = 3
@@ -33,14 +35,16 @@ def running(
     plugins: Callable[[str], Mapping[str, Any]] = registry.plugins,
     proxies: Mapping[str, Mapping[str, Any]] | None = None,
     seed: int = 0,
+    environ: Mapping[str, str] = os.environ,
 ) -> Iterator[RunningTarget]:
     """The target of *plan*, started and ready; logs and data lie in `folder/target`.
 
     *proxies* puts an injecting proxy before the named endpoints (`*` for all), each with what `ProxySettings.injection` gives;
-    *seed* decides which responses it touches.
+    *seed* decides which responses it touches; *environ* is what the layout's headers may name variables of.
     Raises TargetError when the target can't be started or reached; whatever was started is ended first.
     """
     layout = _layout(plan, plugins)
+    layout = replace(layout, headers=with_environment(layout.headers, environ))
     home = folder / "target"
     home.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(max_workers=1, thread_name_prefix="spawner") as spawner:
@@ -63,6 +67,7 @@ class RunningTarget:
         proxied = {name: url_of(ports[proxy]) for name, proxy in _proxied(layout).items()}
         self.endpoints: Mapping[str, str] = {**own, **layout.urls, **proxied}
         self.controls: frozenset[str] = frozenset(layout.controls)
+        self.headers: Mapping[str, str] = dict(layout.headers)
         self.proxy_logs: Mapping[str, Path] = {name: _proxy_log(home, name) for name in proxied}
 
     def _process(self, spec: ProcessSpec, spawner: ThreadPoolExecutor) -> Process:
@@ -82,8 +87,8 @@ class RunningTarget:
         """Start all processes, then wait until each is ready."""
         for process in self._processes.values():
             process.start()
-        for name, process in self._processes.items():
-            wait_until_ready(process, self._specs[name].ready, url_of(self._ports[name]))
+        for name in self._processes:
+            self._wait_for(name)
 
     def kill(self, name: str) -> None:
         """SIGKILL *name* and wait until it is gone."""
@@ -94,7 +99,11 @@ class RunningTarget:
         process = self._controlled(name, "start")
         if not process.is_running():
             process.start()
-            wait_until_ready(process, self._specs[name].ready, url_of(self._ports[name]))
+            self._wait_for(name)
+
+    def _wait_for(self, name: str) -> None:
+        url = url_of(self._ports[name])
+        wait_until_ready(self._processes[name], self._specs[name].ready, url, headers=self.headers)
 
     def pause(self, name: str) -> None:
         """Freeze *name*: it keeps its connections and answers nothing."""
@@ -203,7 +212,7 @@ def _with_proxies(layout: TargetLayout, proxies: Mapping[str, Mapping[str, Any]]
         proxy_process(_PROXY + name, upstream[name], settings, log=_proxy_log(home, name), seed=f"{seed}:{name}")
         for name, settings in wanted.items()
     ]
-    return TargetLayout((*layout.processes, *added), layout.urls, layout.controls)
+    return replace(layout, processes=(*layout.processes, *added))
 
 
 def _proxy_log(home: Path, name: str) -> Path:

@@ -268,3 +268,16 @@ def test_a_server_that_stalls_is_reported_as_it_was() -> None:
     assert p95 == pytest.approx(0.150, abs=0.02)
     assert p99 == pytest.approx(0.190, abs=0.02)
     assert np.quantile(outcome.service, 0.9) < 0.05
+
+
+def test_an_empty_path_is_the_whole_body() -> None:
+    """An interface that answers with a bare JSON text can be checked and captured as well."""
+    from gates.load.check import Checker
+    from gates.load.flows import Check
+
+    values: dict[str, str] = {}
+    checker = Checker(Check.model_validate({"json": {"": {"matches": "^prop-"}}}), {"proposal": ""}, {})
+    assert checker.look(200, {}, b'"prop-1"', values) is None
+    assert values == {"proposal": "prop-1"}
+    assert checker.look(200, {}, b'"other"', values) is not None
+    assert checker.look(200, {}, b'{"a": 1}', values) is not None
