@@ -12,7 +12,8 @@
 from __future__ import annotations
 
 from gates.faults.crash import Crash
+from gates.faults.locked import DatabaseLocked
 
-FAULTS = {fault.name: fault for fault in (Crash(),)}
+FAULTS = {fault.name: fault for fault in (Crash(), DatabaseLocked())}
 
-__all__ = ["FAULTS", "Crash"]
+__all__ = ["FAULTS", "Crash", "DatabaseLocked"]

@@ -1,14 +1,24 @@
-"""How a scenario writes its faults: `faults: [{at: 33 %, for: 20 %, crash: {node: node-b}}]`."""
+"""How a scenario writes its faults.
+
+::
+
+    faults:
+      - {at: 33 %, for: 20 %, crash: {node: node-b}}
+      - {at: 60 %, for: 20 %, lock: {node: node-b, file: ledger.db}}
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from pydantic import Field, model_validator
 
 from gates.faults.crash import Crash, CrashSettings
+from gates.faults.locked import DatabaseLocked, LockSettings
 from gates.faults.timeline import PlannedFault
 from gates.fields import Ratio, Settings
+
+KEYS: Mapping[str, Crash | DatabaseLocked] = {"crash": Crash(), "lock": DatabaseLocked()}
 
 
 class FaultSpec(Settings):
@@ -18,11 +28,31 @@ class FaultSpec(Settings):
         at: the start.
         lasting: the length, written `for`.
         crash: kill a node and restart it.
+        lock: hold the write lock of a node's database.
     """
 
     at: Ratio = Field(ge=0, lt=1)
     lasting: Ratio = Field(alias="for", gt=0, le=1)
-    crash: CrashSettings
+    crash: CrashSettings | None = None
+    lock: LockSettings | None = None
+
+    @model_validator(mode="after")
+    def _one(self) -> FaultSpec:
+        if (self.crash is None) == (self.lock is None):
+            raise ValueError(f"expected exactly one of {', '.join(KEYS)}")
+        return self
+
+    @property
+    def key(self) -> str:
+        """The key that says which fault it is."""
+        return "lock" if self.crash is None else "crash"
+
+    @property
+    def settings(self) -> CrashSettings | LockSettings:
+        """What is under that key."""
+        found = self.lock if self.crash is None else self.crash
+        assert found is not None
+        return found
 
     @model_validator(mode="after")
     def _within(self) -> FaultSpec:
@@ -39,6 +69,6 @@ def overlap(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, PlannedFault]
 
 def planned(fault: FaultSpec, seconds: float) -> PlannedFault:
     """*fault* in seconds of a load that lasts *seconds*."""
-    settings = fault.crash.model_dump(mode="json")
+    kind, settings = KEYS[fault.key], fault.settings.model_dump(mode="json")
     start = fault.at * seconds
-    return PlannedFault(Crash.name, settings, start, start + fault.lasting * seconds, Crash().nodes(settings))
+    return PlannedFault(kind.name, settings, start, start + fault.lasting * seconds, kind.nodes(settings))

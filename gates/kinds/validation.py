@@ -103,9 +103,10 @@ class Timeline(BaseModel):
 
     def _unknown_nodes(self) -> Iterable[InitErrorDetails]:
         for number, fault in enumerate(self.faults):
-            if fault.crash.node not in self.endpoints:
-                text = f"the target has no node {fault.crash.node!r}; it has {', '.join(self.endpoints)}"
-                yield mistake(text, ("faults", number, "crash", "node"), fault.crash.node)
+            node = fault.settings.node
+            if node not in self.endpoints:
+                text = f"the target has no node {node!r}; it has {', '.join(self.endpoints)}"
+                yield mistake(text, ("faults", number, fault.key, "node"), node)
 
     def _unknown_invariants(self) -> Iterable[InitErrorDetails]:
         for number, name in enumerate(self.invariants):

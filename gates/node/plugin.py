@@ -59,7 +59,7 @@ class Federation:
         """One process a node, each with all others as its peers."""
         names = tuple(f"node-{letter}" for letter in string.ascii_lowercase[: settings.nodes])
         return TargetLayout(
-            processes=tuple(_process(name, names, settings) for name in names), controls=("kill", "start", "pause")
+            processes=tuple(_process(name, names, settings) for name in names), controls=("kill", "start", "pause", "data")
         )
 
 
