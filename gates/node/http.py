@@ -182,7 +182,7 @@ def _finite(digits: str) -> float:
 def _deeper(value: Any, levels: int) -> bool:
     """Whether *value* is nested more than *levels* deep."""
     layer = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         layer = [
             child
             for each in layer
