@@ -1,8 +1,8 @@
 """Content identifiers and DAG-CBOR: CIDv1 over sha2-256 in base32, and the one encoding that a document has.
 
-libipld does the encoding. It takes integers and floats that are written in other ways than the one that DAG-CBOR allows, so what
-it decoded is encoded again and compared: a document has one encoding, and so one CID. Links are the binary form of a CID (`link`);
-a byte string that reads as one is a link to libipld, and so a document that holds it as plain bytes is refused.
+libipld does the encoding. It takes integers and floats that are written in other ways than the one that DAG-CBOR allows, so
+what it decoded is encoded again and compared: a document has one encoding, and so one CID. Links are the binary form of a CID
+(`link`); a byte string that reads as one is a link to libipld, so a document that holds it as plain bytes is refused.
 """
 
 from __future__ import annotations
@@ -57,7 +57,7 @@ def cid_of(data: bytes, codec: int = RAW) -> str:
 
 
 def parse(text: object) -> Cid:
-    """The CID that *text* writes. Raises Refusal with 400 for anything but a CIDv1 over sha2-256 in base32, written canonically."""
+    """The CID that *text* writes. Raises Refusal with 400 for all but a canonically written CIDv1, sha2-256, base32."""
     try:
         cid = _parsed(text)
     except (NotBase32, ValueError, IndexError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gates.node import dag, federation, governance, jobbook, ledger, lifecycle, merkle, outbox
+from gates.node import dag, federation, governance, jobbook, ledger, lifecycle, outbox
 
 LEDGER_MIGRATIONS: tuple[str, ...] = (
     ";".join(
@@ -17,6 +17,4 @@ LEDGER_MIGRATIONS: tuple[str, ...] = (
         )
     ),
 )
-DAG_MIGRATIONS: tuple[str, ...] = (
-    ";".join(tables.strip().rstrip(";") for tables in (dag.TABLES, merkle.TABLES, governance.DAG_TABLES)),
-)
+DAG_MIGRATIONS: tuple[str, ...] = (";".join(tables.strip().rstrip(";") for tables in (dag.TABLES, governance.DAG_TABLES)),)

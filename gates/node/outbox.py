@@ -1,0 +1,163 @@
+"""The outbox: blocks that a change decided on, durable with it, on their way into the block store.
+
+A change of the ledger's database puts the block beside what it decided, in one transaction. The `Anchorer` copies outbox rows
+into the block store and deletes them once they are durable there; a crash between the two copies them again, which changes
+nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from typing import Any
+
+from gates.node.cid import cid_of
+from gates.node.dag import LARGEST_BLOCK, REFUSED, Block, Dag, checked
+from gates.node.errors import FAILURES, Refusal
+from gates.node.storage import Storage, Transaction
+from gates.recovery import Exponential
+
+BATCH = 256
+PACE = 0.1
+BACKOFF = Exponential(0.1, 5.0, jitter="equal")
+TABLES = """
+CREATE TABLE IF NOT EXISTS outbox (
+    number INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, codec INTEGER NOT NULL, author TEXT NOT NULL, refused TEXT,
+    data BLOB NOT NULL);
+CREATE INDEX IF NOT EXISTS outbox_by_fate ON outbox (refused, number);
+"""
+
+Guard = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
+
+
+def put(tx: Transaction, data: bytes, codec: int, author: str) -> str:
+    """Have a block anchored once the change commits; its CID. The same block again is the same entry."""
+    cid = cid_of(data, codec)
+    statement = "INSERT INTO outbox (cid, codec, author, data) VALUES (?, ?, ?, ?) ON CONFLICT (cid) DO NOTHING"
+    tx.execute(statement, (cid, codec, author, data))
+    return cid
+
+
+async def _directly(operation: Callable[[], Awaitable[Any]]) -> Any:
+    return await operation()
+
+
+class Anchorer:
+    """Moves the outbox of *ledger* into *dag*.
+
+    Args:
+        guard: what the writes to the block store go through, such as a circuit breaker.
+        draw: uniform numbers in [0, 1) for the jitter of the pauses after failures.
+    """
+
+    def __init__(
+        self, ledger: Storage, dag: Dag, *, guard: Guard = _directly, draw: Callable[[], float] = random.random
+    ) -> None:
+        self._ledger, self._dag, self._guard, self._draw = ledger, dag, guard, draw
+        self._woken = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.failures = 0
+
+    @property
+    def depth(self) -> int:
+        """How many blocks wait to be anchored. Raises StoreUnavailable."""
+        ((waiting,),) = self._ledger.read("SELECT count(*) FROM outbox WHERE refused IS NULL")
+        return int(waiting)
+
+    @property
+    def refused(self) -> int:
+        """How many blocks of this node its own block store refused; they stay in the outbox. Raises StoreUnavailable."""
+        ((kept,),) = self._ledger.read("SELECT count(*) FROM outbox WHERE refused IS NOT NULL")
+        return int(kept)
+
+    def start(self) -> None:
+        """Begin to anchor in the running event loop."""
+        self._task = asyncio.create_task(self._run(), name="anchorer")
+
+    async def stop(self) -> None:
+        """Stop after what is being written; what waits is anchored by the next start."""
+        if self._task is not None:
+            self._task.cancel()
+            with suppress(asyncio.CancelledError):
+                await self._task
+
+    def wake(self) -> None:
+        """Look at once, when no pause after a failure is under way."""
+        self._woken.set()
+
+    async def drain(self) -> int:
+        """Anchor all that waits; how many blocks left the outbox. Raises FAILURES, and what the guard raises."""
+        moved = 0
+        while batch := self._waiting():
+            moved += await self._move(batch)
+        return moved
+
+    async def _run(self) -> None:
+        delay = 0.0
+        while True:
+            try:
+                await self.drain()
+                self.failures, delay = 0, 0.0
+            except Exception:  # whatever it is, what waits must be tried again; `failures` and the metrics tell
+                self.failures += 1
+                delay = BACKOFF.delay(self.failures, delay, self._draw)
+            with suppress(*FAILURES):
+                self._dag.metrics.depth.set(self.depth)
+            await asyncio.sleep(delay)
+            await self._pause()
+
+    async def _pause(self) -> None:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(self._woken.wait(), PACE)
+        self._woken.clear()
+
+    def _waiting(self) -> list[tuple[Any, ...]]:
+        """The oldest rows, up to a batch's count and bytes, and at least one."""
+        query = "SELECT number, cid, codec, author, length(data) FROM outbox WHERE refused IS NULL ORDER BY number LIMIT ?"
+        rows, left = self._ledger.read(query, (BATCH,)), LARGEST_BLOCK
+        fitting: list[tuple[Any, ...]] = []
+        for *row, size in rows:
+            left -= size
+            if left < 0 and fitting:
+                break
+            fitting.append(tuple(row))
+        return fitting
+
+    async def _move(self, rows: list[tuple[Any, ...]]) -> int:
+        started = time.perf_counter()
+        try:
+            refused = await self._anchor(rows)
+            await self._ledger.write(lambda tx: _settle(tx, rows, refused))
+        except Exception:
+            self._dag.metrics.drains.labels("failed").inc()
+            raise
+        self._dag.metrics.drains.labels("done").inc()
+        self._dag.metrics.anchoring.observe(time.perf_counter() - started)
+        self._dag.metrics.anchored.labels("anchored").inc(len(rows) - len(refused))
+        self._dag.metrics.anchored.labels("refused").inc(len(refused))
+        return len(rows)
+
+    async def _anchor(self, rows: list[tuple[Any, ...]]) -> dict[str, str]:
+        """Write the blocks of *rows*; what was refused and why, by CID."""
+        refused: dict[str, str] = {}
+        blocks: dict[str, Block] = {}
+        for number, cid, codec, author in rows:
+            ((data,),) = self._ledger.read("SELECT data FROM outbox WHERE number = ?", (number,))
+            try:
+                blocks[cid] = checked(data, codec, author, cid)
+            except Refusal as refusal:
+                refused[cid] = str(refusal)
+        outcomes = await self._guard(lambda: self._dag.put_many(list(blocks.values())))
+        for cid, outcome in zip(blocks, outcomes, strict=True):
+            if outcome == REFUSED:
+                refused[cid] = "its projector refused it"
+        return refused
+
+
+def _settle(tx: Transaction, rows: list[tuple[Any, ...]], refused: dict[str, str]) -> None:
+    """Take what was anchored out of the outbox. What was refused stays, set aside: it is this node's own mistake to look at."""
+    tx.executemany("DELETE FROM outbox WHERE cid = ?", [(row[1],) for row in rows if row[1] not in refused])
+    tx.executemany("UPDATE outbox SET refused = ? WHERE cid = ?", [(text, cid) for cid, text in refused.items()])
