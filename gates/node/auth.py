@@ -2,8 +2,29 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import re
+import time
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Literal
+
+from starlette.requests import Request
+
+from gates.node.clock import now_ms
+from gates.node.errors import Refusal
+from gates.node.metrics_federation import FederationMetrics
+from gates.node.settings import Settings
+from gates.node.signatures import RECIPIENT, Headers, Message, Nonces, check, claim, unsigned
+from gates.recovery import Overloaded, RateLimiter
+
+MOST_CLIENTS = 10_000
+PEER_RATE = 10
+"""Nodes of the federation may ask so many times as often as a client."""
+_KEYID = re.compile(r';keyid="([^"]{1,120})"')
+_SIGNED_ONCE = ("signature-input", "signature", "content-digest", "idempotency-key", RECIPIENT)
 
 Kind = Literal["signature", "key", "token", "anonymous"]
 
@@ -24,3 +45,201 @@ class Principal:
     did: str
     kind: Kind
     peer: bool = False
+
+
+class Clients:
+    """A rate limiter a client, for a bounded number of clients.
+
+    Who has not asked for as long as its burst takes to come back is forgotten when room is needed. While all are busy, those
+    who are new share one limiter: a flood of made-up clients slows itself down.
+    """
+
+    def __init__(
+        self, rate: float, burst: int, *, most: int = MOST_CLIENTS, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self.rate, self.burst = rate, burst
+        self._most, self._clock = most, clock
+        self._limiters: OrderedDict[str, tuple[RateLimiter, float]] = OrderedDict()
+        self._others = self._limiter(1)
+
+    def __len__(self) -> int:
+        return len(self._limiters)
+
+    def take(self, client: str, times: int = 1) -> None:
+        """Count one request of *client*, who has *times* the rate. Raises Refusal with 429."""
+        try:
+            self._of(client, times).enter()
+        except Overloaded as full:
+            raise Refusal(429, "too many requests from this client", retry_after=full.retry_after) from None
+
+    def _of(self, client: str, times: int) -> RateLimiter:
+        known = self._limiters.pop(client, None)
+        if known is None and not self._room():
+            return self._others
+        limiter = self._limiter(times) if known is None else known[0]
+        self._limiters[client] = limiter, self._clock()
+        return limiter
+
+    def _room(self) -> bool:
+        if len(self._limiters) < self._most:
+            return True
+        oldest, (_, used) = next(iter(self._limiters.items()))
+        if self._clock() - used < self.burst / self.rate:
+            return False
+        del self._limiters[oldest]
+        return True
+
+    def _limiter(self, times: int) -> RateLimiter:
+        return RateLimiter(self.rate * times, self.burst * times, name="this client", clock=self._clock)
+
+
+class Gatekeeper:
+    """Says whom a request acts for, or why it is not let in.
+
+    Args:
+        settings: API key, token, principals and the rate of a client.
+        did: the node's own DID; requests with its API key or token act as it.
+        known: whether a DID is another node of the federation.
+        now: wall clock, milliseconds.
+    """
+
+    def __init__(
+        self,
+        settings: Settings,
+        did: str,
+        *,
+        known: Callable[[str], bool],
+        metrics: FederationMetrics,
+        now: Callable[[], int] = now_ms,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.did = did
+        self._known, self._metrics, self._now, self._clock = known, metrics, now, clock
+        self._keys = {**settings.principals, **({settings.api_key: did} if settings.api_key else {})}
+        self._tokens = {settings.token: did} if settings.token else {}
+        self._nonces, self._since = Nonces(), now()
+        self._clients = Clients(settings.client_rate, settings.client_burst, clock=clock)
+
+    @property
+    def rate(self) -> float:
+        """Requests a second that one client may send."""
+        return self._clients.rate
+
+    def limit(self, rate: float) -> None:
+        """Allow each client *rate* requests a second from now on."""
+        self._clients = Clients(rate, self._clients.burst, clock=self._clock)
+
+    def admit(self, request: Request, body: bytes, *, peer: bool = False) -> Principal:
+        """`pace`, and then `prove`."""
+        self.pace(request)
+        return self.prove(request, body, peer=peer)
+
+    def pace(self, request: Request) -> None:
+        """Count the request against its client, before its body is read. Raises Refusal with 429.
+
+        A client is an address and what it claims to be, so that who only claims to be somebody slows down nobody else.
+        """
+        kind, claimed = _claimed(request.headers)
+        address = request.client.host if request.client else ""
+        try:
+            self._clients.take(f"{address} {kind} {claimed}", PEER_RATE if self._known(claimed) else 1)
+        except Refusal:
+            self._metrics.limited.labels(kind).inc()
+            raise
+        finally:
+            self._metrics.clients.set(len(self._clients))
+
+    def prove(self, request: Request, body: bytes, *, peer: bool = False) -> Principal:
+        """Whom the request acts for. Raises Refusal: 401 without a good proof, 403 where only nodes may ask (*peer*).
+
+        Everything that the request shows must be good; a signature says more than a key.
+        """
+        kind, _ = _claimed(request.headers)
+        try:
+            principal = self._proved(request, body)
+            self._fits(request, principal, peer)
+        except Refusal as refusal:
+            self._metrics.authentications.labels(kind, "forbidden" if refusal.code == 403 else "refused").inc()
+            raise
+        self._metrics.authentications.labels(kind, "admitted").inc()
+        return principal
+
+    def anonymous(self) -> Principal:
+        """Whom a request for what is public acts for."""
+        return Principal("", "anonymous")
+
+    def _proved(self, request: Request, body: bytes) -> Principal:
+        proofs = [self._by_signature(request, body), self._by_key(request.headers), self._by_token(request.headers)]
+        principal = next((proof for proof in proofs if proof is not None), None)
+        if principal is None:
+            raise Refusal(401, "expected a signed request (RFC 9421), an API key as X-API-Key, or a bearer token")
+        return principal
+
+    def _by_signature(self, request: Request, body: bytes) -> Principal | None:
+        if any(len(request.headers.getlist(name)) > 1 for name in _SIGNED_ONCE):
+            raise unsigned(f"expected one header each of {', '.join(_SIGNED_ONCE)}")
+        claimed = claim(request.headers)
+        if claimed is None:
+            return None
+        began, now = self._clock(), self._now()
+        proof = check(claimed, _message(request, body), now=now, since=self._since)
+        self._nonces.use(proof, now)
+        self._metrics.verification.observe(self._clock() - began)
+        self._metrics.nonces.set(len(self._nonces))
+        return Principal(proof.did, "signature", peer=proof.did != self.did and self._known(proof.did))
+
+    def _by_key(self, headers: Headers) -> Principal | None:
+        given = headers.get("x-api-key")
+        if given is None:
+            return None
+        did = _looked_up(self._keys, given)
+        if did is None:
+            raise Refusal(401, "missing or invalid api key")
+        return Principal(did, "key")
+
+    def _by_token(self, headers: Headers) -> Principal | None:
+        given = headers.get("authorization")
+        if given is None:
+            return None
+        scheme, _, token = given.partition(" ")
+        did = _looked_up(self._tokens, token.strip()) if scheme.lower() == "bearer" else None
+        if did is None:
+            raise Refusal(401, "missing or invalid bearer token")
+        return Principal(did, "token")
+
+    def _fits(self, request: Request, principal: Principal, peer: bool) -> None:
+        """Refuse what was meant for another node: what a node signs for one peer must not be good at the next."""
+        recipient = request.headers.get(RECIPIENT)
+        if recipient is not None and recipient != self.did:
+            raise Refusal(401, f"meant for {recipient[:100]}; this node is {self.did}")
+        if peer and not principal.peer:
+            raise Refusal(403, "only another node of the federation may ask for this")
+        if peer and recipient is None:
+            raise Refusal(401, "expected a header Icn-Recipient with the DID of this node, signed with the rest")
+
+
+def _claimed(headers: Headers) -> tuple[str, str]:
+    """The kind of proof that a request shows, and who it says to be; of secrets only a digest is kept."""
+    if (given := headers.get("signature-input")) is not None:
+        found = _KEYID.search(given)
+        return "signature", found[1] if found else ""
+    if (key := headers.get("x-api-key")) is not None:
+        return "key", hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
+    if (token := headers.get("authorization")) is not None:
+        return "token", hashlib.blake2b(token.encode(), digest_size=16).hexdigest()
+    return "anonymous", ""
+
+
+def _looked_up(secrets: Mapping[str, str], given: str) -> str | None:
+    """The DID of *given*; takes as long for the first secret as for the last, and for none."""
+    found = None
+    for secret, did in secrets.items():
+        if hmac.compare_digest(secret.encode(), given.encode()):
+            found = did
+    return found
+
+
+def _message(request: Request, body: bytes) -> Message:
+    path = request.scope.get("raw_path") or request.url.path.encode()
+    query = request.scope["query_string"].decode("latin-1")
+    return Message(request.method, path.partition(b"?")[0].decode("latin-1"), query, request.headers, body)
