@@ -19,7 +19,8 @@ from gates.node.storage import Storage, Transaction
 
 LARGEST_BLOCK = 1024 * 1024
 LONGEST_TTL = 10 * 366 * 24 * 3600
-NEW, REPEATED, REFUSED = "new", "repeated", "refused"
+NEW, REPEATED, REFUSED, DEFERRED = "new", "repeated", "refused", "deferred"
+LOWEST_DEFERRAL = 500
 _ASKED = 256
 TABLES = """
 CREATE TABLE IF NOT EXISTS blocks (
@@ -55,6 +56,7 @@ class Block:
 
 
 Projector = Callable[[Transaction, Block], None]
+"""Verifies and indexes a new document. It raises Refusal: below 500 for a wrong one, 503 for one that it can't judge yet."""
 
 
 def checked(data: bytes, codec: int, author: str, cid: str | None = None) -> Block:
@@ -114,7 +116,10 @@ class Dag:
         return block.cid
 
     async def put_many(self, blocks: Sequence[Block]) -> list[str]:
-        """Store checked *blocks*; of each, whether it was new, repeated, or refused by its projector. Raises FAILURES."""
+        """Store checked *blocks* and say how it went with each. Raises FAILURES.
+
+        NEW and REPEATED are stored. REFUSED is wrong, says its projector; DEFERRED can't be judged yet. Neither is stored.
+        """
         try:
             news = await self._store.write(lambda tx: [self.insert(tx, block) for block in blocks])
             outcomes = [NEW if new else REPEATED for new in news]
@@ -127,8 +132,8 @@ class Dag:
     async def _put_one(self, block: Block) -> str:
         try:
             return NEW if await self._store.write(lambda tx: self.insert(tx, block)) else REPEATED
-        except Refusal:
-            return REFUSED
+        except Refusal as refusal:
+            return REFUSED if refusal.code < LOWEST_DEFERRAL else DEFERRED
 
     def insert(self, tx: Transaction, block: Block) -> bool:
         """Store and index a checked *block* inside a change; whether it was new. Raises Refusal when its projector does."""

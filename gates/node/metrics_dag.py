@@ -19,7 +19,7 @@ class DagMetrics:
         self._sync(registry)
 
     def _blocks(self, registry: CollectorRegistry) -> None:
-        outcomes = "Blocks brought to the store: new, repeated, refused"
+        outcomes = "Blocks brought to the store: new, repeated, refused, deferred"
         self.puts = Counter("icn_dag_puts", outcomes, ["outcome"], registry=registry)
         self.gets = Counter("icn_dag_gets", "Blocks asked for: found, missing, damaged", ["outcome"], registry=registry)
         self.pins = Counter("icn_dag_pins", "Changes of pins: pinned, unpinned", ["change"], registry=registry)
@@ -46,7 +46,9 @@ class DagMetrics:
         self.rounds = Counter("icn_sync_rounds", "Rounds with a peer: equal, pulled, failed", ["outcome"], registry=registry)
         self.round = Histogram("icn_sync_round_duration_seconds", "Time of a round", buckets=_SECONDS, registry=registry)
         self.compared = Counter("icn_sync_comparisons", "How differences were found: tail, tree", ["by"], registry=registry)
-        self.pulled = Counter("icn_sync_blocks", "Blocks from peers: new, repeated, refused", ["outcome"], registry=registry)
+        self.pulled = Counter(
+            "icn_sync_blocks", "Blocks from peers: new, repeated, refused, deferred", ["outcome"], registry=registry
+        )
         self.received = Counter("icn_sync_received_bytes", "Bytes of blocks from peers", registry=registry)
         self.batches = Histogram("icn_sync_batch_blocks", "Blocks in an answer of a peer", buckets=_BLOCKS, registry=registry)
         self.served = Counter("icn_sync_served_blocks", "Blocks given to peers", registry=registry)

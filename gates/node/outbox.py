@@ -15,7 +15,7 @@ from contextlib import suppress
 from typing import Any
 
 from gates.node.cid import cid_of
-from gates.node.dag import LARGEST_BLOCK, REFUSED, Block, Dag, checked
+from gates.node.dag import DEFERRED, LARGEST_BLOCK, REFUSED, Block, Dag, checked
 from gates.node.errors import FAILURES, Refusal
 from gates.node.storage import Storage, Transaction
 from gates.recovery import Exponential
@@ -89,10 +89,14 @@ class Anchorer:
         self._woken.set()
 
     async def drain(self) -> int:
-        """Anchor all that waits; how many blocks left the outbox. Raises FAILURES, and what the guard raises."""
-        moved = 0
-        while batch := self._waiting():
+        """Anchor all that waits; how many blocks left the outbox. Raises FAILURES, and what the guard raises.
+
+        A block that can't be judged yet stays, and does not hold up those behind it.
+        """
+        moved = after = 0
+        while batch := self._waiting(after):
             moved += await self._move(batch)
+            after = batch[-1][0]
         return moved
 
     async def _run(self) -> None:
@@ -114,10 +118,13 @@ class Anchorer:
             await asyncio.wait_for(self._woken.wait(), PACE)
         self._woken.clear()
 
-    def _waiting(self) -> list[tuple[Any, ...]]:
-        """The oldest rows, up to a batch's count and bytes, and at least one."""
-        query = "SELECT number, cid, codec, author, length(data) FROM outbox WHERE refused IS NULL ORDER BY number LIMIT ?"
-        rows, left = self._ledger.read(query, (BATCH,)), LARGEST_BLOCK
+    def _waiting(self, after: int) -> list[tuple[Any, ...]]:
+        """The oldest rows beyond number *after*, up to a batch's count and bytes, and at least one."""
+        query = (
+            "SELECT number, cid, codec, author, length(data) FROM outbox "
+            "WHERE refused IS NULL AND number > ? ORDER BY number LIMIT ?"
+        )
+        rows, left = self._ledger.read(query, (after, BATCH)), LARGEST_BLOCK
         fitting: list[tuple[Any, ...]] = []
         for *row, size in rows:
             left -= size
@@ -129,19 +136,19 @@ class Anchorer:
     async def _move(self, rows: list[tuple[Any, ...]]) -> int:
         started = time.perf_counter()
         try:
-            refused = await self._anchor(rows)
-            await self._ledger.write(lambda tx: _settle(tx, rows, refused))
+            anchored, refused = await self._anchor(rows)
+            await self._ledger.write(lambda tx: _settle(tx, anchored, refused))
         except Exception:
             self._dag.metrics.drains.labels("failed").inc()
             raise
         self._dag.metrics.drains.labels("done").inc()
         self._dag.metrics.anchoring.observe(time.perf_counter() - started)
-        self._dag.metrics.anchored.labels("anchored").inc(len(rows) - len(refused))
+        self._dag.metrics.anchored.labels("anchored").inc(len(anchored))
         self._dag.metrics.anchored.labels("refused").inc(len(refused))
-        return len(rows)
+        return len(anchored) + len(refused)
 
-    async def _anchor(self, rows: list[tuple[Any, ...]]) -> dict[str, str]:
-        """Write the blocks of *rows*; what was refused and why, by CID."""
+    async def _anchor(self, rows: list[tuple[Any, ...]]) -> tuple[list[str], dict[str, str]]:
+        """Write the blocks of *rows*; the CIDs that are anchored, and why others were refused."""
         refused: dict[str, str] = {}
         blocks: dict[str, Block] = {}
         for number, cid, codec, author in rows:
@@ -151,13 +158,12 @@ class Anchorer:
             except Refusal as refusal:
                 refused[cid] = str(refusal)
         outcomes = await self._guard(lambda: self._dag.put_many(list(blocks.values())))
-        for cid, outcome in zip(blocks, outcomes, strict=True):
-            if outcome == REFUSED:
-                refused[cid] = "its projector refused it"
-        return refused
+        fates = dict(zip(blocks, outcomes, strict=True))
+        refused |= {cid: "its projector refused it" for cid, fate in fates.items() if fate == REFUSED}
+        return [cid for cid, fate in fates.items() if fate not in (REFUSED, DEFERRED)], refused
 
 
-def _settle(tx: Transaction, rows: list[tuple[Any, ...]], refused: dict[str, str]) -> None:
+def _settle(tx: Transaction, anchored: list[str], refused: dict[str, str]) -> None:
     """Take what was anchored out of the outbox. What was refused stays, set aside: it is this node's own mistake to look at."""
-    tx.executemany("DELETE FROM outbox WHERE cid = ?", [(row[1],) for row in rows if row[1] not in refused])
+    tx.executemany("DELETE FROM outbox WHERE cid = ?", [(cid,) for cid in anchored])
     tx.executemany("UPDATE outbox SET refused = ? WHERE cid = ?", [(text, cid) for cid, text in refused.items()])

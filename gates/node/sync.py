@@ -2,9 +2,9 @@
 
 A round with one peer first asks for the peer's root. The same root: done. Otherwise the peer's newest blocks since the last
 round (its tail) say what is missing, at the cost of what is new; when the peer has nothing new, or there is no tail to go on
-from, the two trees are compared from the root down. What is missing is fetched in batches of at most 256 blocks and about 1 MiB.
-Nothing that a peer says is believed: a block is stored when its bytes match the CID that was asked for and its projector accepts
-it.
+from, the two trees are compared from the root down. What is missing is fetched in batches of at most 256 blocks and about
+1 MiB. Nothing that a peer says is believed: a block is stored when its bytes match the CID that was asked for and its projector
+accepts it.
 """
 
 from __future__ import annotations
@@ -12,15 +12,14 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from base64 import b64decode
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from gates.node.cid import parse
-from gates.node.dag import REFUSED, Block, Dag, checked, key_of
+from gates.node.cid import decode, parse
+from gates.node.dag import DEFERRED, REFUSED, Block, Dag, checked, key_of
 from gates.node.errors import PeerUnavailable, Refusal
 from gates.node.merkle import LARGEST_PAGE, WIDTH, Merkle, bucket_of
 
@@ -28,14 +27,14 @@ MOST_BLOCKS = 256
 MOST_BYTES = 1024 * 1024
 MOST_PAGES = 64
 PATIENCE = 5.0
-REST_MS = 30_000
+REST_MS = {REFUSED: 30_000, DEFERRED: 1_000}
 MOST_RESTING = 1024
 TREE_EVERY = 16
 EQUAL, PULLED, FAILED = "equal", "pulled", "failed"
 
 
 class Caller(Protocol):
-    """What asks a peer: `peer_client`'s client. Raises PeerUnavailable and Refusal."""
+    """What asks a peer, as `PeerClient` does: the body goes as JSON, a DAG-CBOR answer comes back as bytes."""
 
     async def call(
         self, peer: str, method: str, path: str, body: Any = None, /, *, idempotent: bool, timeout: float
@@ -193,10 +192,10 @@ class Sync:
             return None
         del wanted[cid]
         try:
-            data = b64decode(given["data"], validate=True)
+            data = bytes(given["data"])
             self._dag.metrics.received.inc(len(data))
             return checked(data, parse(cid).codec, str(given["author"]), cid)
-        except (Refusal, ValueError):  # another peer may have the true bytes, so the CID is asked for again
+        except Refusal:  # another peer may have the true bytes, so the CID is asked for again
             self._dag.metrics.pulled.labels(REFUSED).inc()
             return None
 
@@ -205,20 +204,19 @@ class Sync:
             return
         self._dag.metrics.batches.observe(len(blocks))
         for block, outcome in zip(blocks, await self._dag.put_many(blocks), strict=True):
-            if outcome == REFUSED:
-                self._refuse(block.cid)
+            self._dag.metrics.pulled.labels(outcome).inc()
+            if outcome in REST_MS:
+                self._rest(block.cid, REST_MS[outcome])
             else:
                 self._resting.pop(block.cid, None)
-                self._dag.metrics.pulled.labels(outcome).inc()
 
-    def _refuse(self, cid: str) -> None:
-        """Count a true block that its projector refused, and do not ask for it again for a while: it may be early."""
-        self._dag.metrics.pulled.labels(REFUSED).inc()
-        self._resting[cid] = self._now() + REST_MS
+    def _rest(self, cid: str, milliseconds: int) -> None:
+        """Do not ask for a block that its projector did not take again for a while."""
+        self._resting[cid] = self._now() + milliseconds
         self._resting.move_to_end(cid)
         while len(self._resting) > MOST_RESTING:
             self._resting.popitem(last=False)
 
     async def _ask(self, peer: str, what: str, **body: Any) -> Any:
         path = f"/peer/dag/{what}"
-        return await self._client.call(peer, "POST", path, body, idempotent=True, timeout=PATIENCE)
+        return decode(await self._client.call(peer, "POST", path, body, idempotent=True, timeout=PATIENCE))
