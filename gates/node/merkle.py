@@ -78,7 +78,7 @@ class Merkle:
         """The CIDs in *buckets* beyond the key *after*, in order of their keys, and whether there are more."""
         found: list[bytes] = []
         query = "SELECT key FROM blocks WHERE key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
-        for bucket in sorted(buckets):
+        for bucket in sorted(set(buckets)):
             if _range(bucket)[1] > after:
                 limit = LARGEST_PAGE + 1 - len(found)
                 found += [key for (key,) in self._store.read(query, (*_range(bucket), after, limit))]
