@@ -1,0 +1,100 @@
+"""Mana over HTTP: balances, opening an account, and the audit of the ledger."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from starlette.responses import Response
+
+from gates.node import ledger
+from gates.node.errors import Refusal
+from gates.node.http import Call, Route, fields, json_answer, load_json
+from gates.node.identity import is_did
+from gates.node.ledger import Account
+from gates.node.metrics_mesh import MeshMetrics, unhappy
+from gates.node.storage import Transaction
+
+_DID = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]{1,200}")
+
+
+def require_home(call: Call, did: str) -> None:
+    """Raises Refusal with 421, which names the node that has the authority over the mana of *did*, when this one has not."""
+    if not call.node.federation.is_home(did):
+        home = call.node.federation.home(did)
+        call.node.metrics.mesh.misdirected.labels(home).inc()
+        raise Refusal(421, f"the account of {did} is at home on {home}, which alone can say and move its mana", home=home)
+
+
+async def mana(call: Call) -> Response:
+    """The balance of an account, `me` for the caller's, as it is at this moment."""
+    metrics: MeshMetrics = call.node.metrics.mesh
+    with unhappy(metrics.balances):
+        did = _asked_for(call)
+        require_home(call, did)
+        account = ledger.account(call.node.ledger_store.read, did)
+        if account is None:
+            raise Refusal(404, f"{did} has no account; POST /account/open opens it")
+    metrics.balances.labels("fresh").inc()
+    return json_answer(shown(account, call.node.now()))
+
+
+def _asked_for(call: Call) -> str:
+    did = call.path("did")
+    if did == "me":
+        return call.principal.did
+    if not _DID.fullmatch(did):
+        raise Refusal(400, "expected a DID such as did:key:z6Mk…, or me")
+    if not is_did(did):
+        raise Refusal(404, f"{did} has no account; accounts are those of did:key with Ed25519")
+    return did
+
+
+def shown(account: Account, now: int) -> dict[str, Any]:
+    """An account in the shape of the interface, with what grew until *now*."""
+    grown = ledger.accrued(account, now)
+    return {
+        "did": account.did,
+        "balance": account.balance + grown,
+        "reserved": account.reserved,
+        "minted": account.minted,
+        "regenerated": account.regenerated + grown,
+        "burned": account.burned,
+        "reputation": account.reputation,
+        "capacity": account.capacity,
+    }
+
+
+async def open_account(call: Call) -> Response:
+    """Open the caller's account with the grant that every account has once."""
+    metrics: MeshMetrics = call.node.metrics.mesh
+    with unhappy(metrics.opened):
+        fields(load_json(call.body or b"{}"))
+        did, now = call.principal.did, call.node.now()
+        require_home(call, did)
+        grant = call.node.settings.grant
+
+        def change(tx: Transaction) -> tuple[bool, Account]:
+            return ledger.open_account(tx, did, grant, now), ledger.settle(tx, did, now)
+
+        new, account = await call.node.ledger_store.write(change)
+    metrics.opened.labels("new" if new else "known").inc()
+    return json_answer({**shown(account, now), "opened": new})
+
+
+async def audit(call: Call) -> Response:
+    """The sums of all accounts at home here; `balanced` when they add up."""
+    metrics: MeshMetrics = call.node.metrics.mesh
+    with metrics.audit_seconds.time():
+        sums = ledger.audit(call.node.ledger_store.read)
+    balanced = sums["minted"] + sums["regenerated"] - sums["burned"] == sums["balances"] + sums["reserved"]
+    balanced = balanced and sums["reserved"] == sums["held"]
+    metrics.audits.labels("balanced" if balanced else "imbalanced").inc()
+    return json_answer({**sums, "balanced": balanced})
+
+
+ROUTES: tuple[Route, ...] = (
+    Route("GET", "/account/{did}/mana", mana, priority=3),
+    Route("POST", "/account/open", open_account, priority=3),
+    Route("GET", "/ledger/audit", audit, priority=5),
+)
