@@ -7,13 +7,13 @@ from typing import Any
 from starlette.responses import Response
 
 from gates.node.cid import decode, encode
-from gates.node.errors import PeerUnavailable, Refusal
 from gates.node.directory import Peer
+from gates.node.errors import PeerUnavailable, Refusal
 from gates.node.federation import Federation
 from gates.node.http import Call, Route, json_answer, text
 from gates.node.identity import signed
-from gates.node.records import checked_url
 from gates.node.peer_client import CBOR, HELLO
+from gates.node.records import checked_url
 
 _LONGEST = 300
 

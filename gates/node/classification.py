@@ -7,6 +7,7 @@ wrapped error means what it means.
 
 from __future__ import annotations
 
+from gates.node.errors import Refusal, StoreUnavailable, Undecided
 from gates.recovery import ErrorClassifier, Outcome
 
 RETRYABLE, OVERLOAD, PERMANENT, CANCELLED = Outcome.RETRYABLE, Outcome.OVERLOAD, Outcome.PERMANENT, Outcome.CANCELLED
@@ -156,3 +157,19 @@ class IcnErrorClassifier(ErrorClassifier):
 
     def __init__(self) -> None:
         super().__init__(retryable=(OSError, TimeoutError), otherwise=PERMANENT)
+
+
+class NodeClassifier(IcnErrorClassifier):
+    """Says of the node's own errors which variant of ICN they are; a refusal is an answer, whoever refuses."""
+
+    __slots__ = ()
+
+    def classify(self, error: BaseException) -> Outcome:
+        """The outcome of the variant that *error* stands for."""
+        if isinstance(error, StoreUnavailable) and getattr(error, "recovery_outcome", None) is None:
+            return COMMON["DatabaseError"]
+        if isinstance(error, Undecided):
+            return COMMON["StorageError"]
+        if isinstance(error, Refusal):
+            return COMMON["ServiceUnavailable" if error.code in (429, 503) else "PolicyDenied"]
+        return super().classify(error)

@@ -157,10 +157,11 @@ class Federation(Directory):
         """Answer the *greeting* that *did* has signed. Raises Refusal for another federation, and for whom is refused."""
         met = _met({**greeting, "did": did})
         own = met.records[0]
-        if met.founding not in (self.founders, (own.name,)):
+        alone = met.founding == (own.name,) and own.name not in self.founders
+        if met.founding != self.founders and not alone:
             raise Refusal(409, f"this federation was founded by {', '.join(self.founders)}, not {', '.join(met.founding)}")
         if self.left:
-            raise Refusal(409, f"{self.name} has left the federation")
+            return self.greeting()  # who did not hear that this node has left, hears it now
         if own.name in self._watched and self._watched[own.name].standing == "evicted":
             raise Refusal(403, f"{own.name} was removed from this federation by the operator of {self.name}")
         outcome = await self._merge(own)
@@ -204,13 +205,13 @@ class Federation(Directory):
         self._own, before = make(self.identity, self.name, self.url, "member", self._now()), self._own
         try:
             met = await self._meet(url)
+            if met.founding != self.founders and len(self.founders) > 1:
+                raise Refusal(
+                    409, f"this node's federation was founded by {', '.join(self.founders)}, not {', '.join(met.founding)}"
+                )
         except Refusal:
             self._own = before
             raise
-        if met.founding != self.founders and len(self.founders) > 1:
-            raise Refusal(
-                409, f"this node's federation was founded by {', '.join(self.founders)}, not {', '.join(met.founding)}"
-            )
         await self._store.write(lambda tx: keep_founding(tx, met.founding))
         await self._store.write(lambda tx: keep(tx, self._own, "member"))
         self._found(met.founding)
@@ -232,6 +233,8 @@ class Federation(Directory):
             raise Refusal(503, str(error), retry_after=1) from None
         if met.did == self.identity.did:
             raise Refusal(422, f"peer: {url} is this node itself")
+        if met.records[0].state == "left":
+            raise Refusal(409, f"{met.records[0].name} has left its federation")
         return met
 
     async def _added(self, met: _Met) -> Peer:
@@ -240,16 +243,13 @@ class Federation(Directory):
             raise Refusal(409, self.refused.get(first.name, f"{first.name} can't be a member"))
         await self._accept(first)
         await self._learn(met.records[1:])
-        found = self.peer(first.name)
-        if found is None:
-            raise Refusal(409, f"{first.name} has left the federation")
-        return found
+        return self._peer(first.name, self._watched[first.name])
 
     async def leave(self) -> None:
         """Leave the federation, and tell the members that answer; the others hear it from them."""
         record = make(self.identity, self.name, self.url, "left", self._now())
         await self._store.write(lambda tx: keep(tx, record, "left"))
-        told = self.alive()
+        told = self.peers()
         self._own = record
         await asyncio.gather(*(self._try_greet(peer) for peer in told))
         self._count()

@@ -18,8 +18,8 @@ from yarl import URL
 
 from gates.node.cid import decode, encode
 from gates.node.clock import now_ms
-from gates.node.errors import PeerUnavailable, Refusal
 from gates.node.directory import Peer
+from gates.node.errors import PeerUnavailable, Refusal
 from gates.node.identity import Identity, valid
 from gates.node.metrics_federation import FederationMetrics
 from gates.node.signatures import RECIPIENT, Message, sign

@@ -53,7 +53,7 @@ def make_submission(manifest: Any, spec: Any, cost: Any, key: str | None) -> Sub
     """A submission of these values, which may be anything. Raises Refusal with 400 for the key and 422 for the others."""
     if not isinstance(manifest, str) or not _CONTENT_ID.fullmatch(manifest):
         raise Refusal(422, "manifest_cid: expected a content id of 1 to 128 letters and digits")
-    _check_spec(spec)
+    check_spec(spec)
     http.integer({"cost_mana": cost}, "cost_mana", lowest=1, highest=HIGHEST_COST)
     canonical = _canonical(spec)
     content = hashlib.sha256(_canonical([manifest, canonical, cost]).encode()).hexdigest()
@@ -68,7 +68,8 @@ def _checked_key(key: str | None, content: str) -> str:
     return key
 
 
-def _check_spec(spec: Any) -> None:
+def check_spec(spec: Any) -> None:
+    """Check a job specification. Raises Refusal with 422."""
     parts = http.fields(spec, ("kind",), ("inputs", "outputs", "required_resources"), "the job specification")
     _check_kind(http.fields(parts["kind"], (), ("Echo", "Cpu"), "kind"))
     for name in ("inputs", "outputs"):
