@@ -1,0 +1,355 @@
+"""The way of a job from its submission to its end, many at a time, as the node that took the submission coordinates it.
+
+Jobs that arrive while a round of bidding is under way make up the next round: one request a peer asks for bids on all of them,
+the bids that came by the end of the window count, one change assigns them all, one request an executor has them carried out,
+and one change ends those whose receipts came back. Who does not answer delays nobody: jobs go on with the bids that are there,
+the node's own among them, and come back for bids when their executor is lost. What a crash interrupts is taken up again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+from collections import deque
+from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any, TypeVar
+
+from gates.node import assignment, bidding, execution, jobbook, receipts
+from gates.node.auction import Auction, Client, document, size
+from gates.node.bidding import LARGEST_SENT, MOST_JOBS, Bid
+from gates.node.cid import encode
+from gates.node.errors import FAILURES, PeerUnavailable, Refusal, StoreUnavailable
+from gates.node.execution import Answer, Done, Executions, Order
+from gates.node.jobbook import MOST_ROUNDS, Job
+from gates.node.metrics_jobs import JobMetrics
+from gates.node.storage import Storage, Transaction
+from gates.recovery import Exponential
+
+TABLES = ";".join((execution.TABLES, bidding.TABLES))
+PATIENCE = 2.0
+"""Seconds in which an executor says what it has done of a batch; after that it is lost."""
+POLL = 0.5
+"""Seconds that an executor may wait for the end of a job before it says that it is still under way."""
+RESUMED_ATTEMPTS = 10
+_BACKOFF = Exponential(0.05, 2.0, jitter="none")
+_LOG = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+
+class Lifecycle:
+    """Carries the jobs of one node to their ends.
+
+    Args:
+        did: the node's own.
+        store: the ledger's store.
+        anchor: called when there is something new in the outbox.
+    """
+
+    def __init__(
+        self,
+        did: str,
+        store: Storage,
+        client: Client,
+        auction: Auction,
+        executions: Executions,
+        *,
+        metrics: JobMetrics,
+        now: Callable[[], int],
+        anchor: Callable[[], None] = lambda: None,
+    ) -> None:
+        self._did, self._store, self._client, self._now, self._anchor = did, store, client, now, anchor
+        self.auction, self.executions, self._metrics = auction, executions, metrics
+        self._offered: deque[str] = deque()
+        self._wanted = asyncio.Event()
+        self._since: dict[str, float] = {}
+        self._unwanted: dict[str, int] = {}
+        self._out: dict[str, dict[str, Job]] = {}
+        self._cancelled: dict[str, set[str]] = {}
+        self._followed: set[str] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        metrics.waiting.set_function(lambda: float(len(self._offered)))
+
+    # --- what other parts ask -----------------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        """Take up what is unfinished, and begin, in the event loop in which the node serves. Raises StoreUnavailable."""
+        self.auction.experience.remember(self._store.read("SELECT did, good, bad, at FROM experience"))
+        assigned: dict[str, list[Job]] = {}
+        for job in jobbook.unfinished(self._store.read):
+            self._began(job.id)
+            if job.status in (jobbook.ASSIGNED, jobbook.EXECUTING) and job.executor is not None:
+                assigned.setdefault(job.executor, []).append(job)
+            else:
+                self.offer(job.id)
+        for executor, jobs in assigned.items():
+            for batch in _batches(jobs):
+                self._spawn(self._order(executor, batch, attempts=RESUMED_ATTEMPTS))
+        self._spawn(self._rounds())
+
+    async def stop(self) -> None:
+        """Stop where everything is; the next start goes on from there."""
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+        await self.auction.stop()
+        await self.executions.stop()
+
+    def offer(self, job: str) -> None:
+        """Have a submitted job carried out."""
+        self._began(job)
+        self._offered.append(job)
+        self._wanted.set()
+
+    def cancel(self, job: str) -> None:
+        """Have the executor of a job told that it was cancelled, if it has one."""
+        for executor, jobs in self._out.items():
+            if jobs.pop(job, None) is not None:
+                self._cancelled.setdefault(executor, set()).add(job)
+        self._forget(job)
+
+    async def accept_receipt(self, values: Any) -> str:
+        """End a job by the receipt that was handed in, in the interface's shape; the CID that it is anchored under.
+
+        Handing in the same receipt again changes nothing. Raises Refusal: 422 for what is no receipt, 404 for an unknown job,
+        403 when another node is its executor, 422 when the signature is not good or the result is another, 409 when it is not
+        being executed; and FAILURES.
+        """
+        try:
+            receipt = receipts.read(values)
+            cid = await self._store.write(lambda tx: assignment.accept(tx, receipt, values.get("result"), self._now()))
+        except Refusal:
+            self._metrics.receipts.labels("refused").inc()
+            raise
+        self._metrics.receipts.labels("accepted").inc()
+        self.cancel(receipt.job)  # nobody needs to wait for it any more
+        self._anchor()
+        return cid
+
+    # --- rounds of bidding --------------------------------------------------------------------------------------------
+
+    async def _rounds(self) -> None:
+        """Hold one round after the other, each at least a window after the one before."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._wanted.wait()
+            began, ids = loop.time(), self._take()
+            try:
+                await self._round(ids)
+            except Exception:  # a mistake in here must not end the loop that all jobs depend on
+                _LOG.exception("a round of bidding for %d jobs failed; they are taken up again", len(ids))
+                for job in ids:
+                    self.offer(job)
+            await asyncio.sleep(max(0.0, began + self.auction.window() - loop.time()))
+
+    def _take(self) -> list[str]:
+        """The jobs of the next round, each once."""
+        ids = list(dict.fromkeys(self._offered.popleft() for _ in range(min(MOST_JOBS, len(self._offered)))))
+        if not self._offered:
+            self._wanted.clear()
+        return ids
+
+    async def _round(self, ids: Sequence[str]) -> None:
+        began = asyncio.get_running_loop().time()
+        jobs = await self._durably(lambda tx: assignment.open_bidding(tx, ids, self._now()))
+        for gone in set(ids) - {job.id for job in jobs}:
+            self._forget(gone)
+        if not jobs:
+            return
+        chosen = await self.auction.hold(jobs)
+        self._metrics.rounds.inc()
+        self._metrics.round_jobs.observe(len(jobs))
+        self._metrics.round_seconds.observe(asyncio.get_running_loop().time() - began)
+        await self._assign(jobs, chosen)
+        await self._leave([job.id for job in jobs if job.id not in chosen])
+
+    async def _assign(self, jobs: Sequence[Job], chosen: Mapping[str, Bid]) -> None:
+        """Assign the jobs and send them out."""
+        assigned = set(await self._durably(lambda tx: assignment.assign(tx, chosen, self._now())))
+        shares: dict[str, list[Job]] = {}
+        for job in jobs:
+            if job.id in assigned:
+                shares.setdefault(chosen[job.id].executor, []).append(job)
+        for executor, share in shares.items():
+            self._metrics.assigned.labels("self" if executor == self._did else "peer").inc(len(share))
+            for batch in _batches(share):
+                self._spawn(self._order(executor, batch))
+
+    async def _leave(self, ids: Sequence[str]) -> None:
+        """Ask again for bids on jobs that nobody may carry out, and fail them after as many rounds as a job has."""
+        self._unwanted |= {job: self._unwanted.get(job, 0) + 1 for job in ids}
+        over = [job for job in ids if self._unwanted[job] >= MOST_ROUNDS]
+        for job in set(ids) - set(over):
+            self.offer(job)
+        if over:
+            reason = f"no eligible bid in {MOST_ROUNDS} rounds"
+            await self._durably(lambda tx: assignment.give_up(tx, over, reason, self._now()))
+            self._ended(over, "refused")
+
+    # --- execution ----------------------------------------------------------------------------------------------------
+
+    async def _order(self, executor: str, jobs: Sequence[Job], *, attempts: int = 1) -> None:
+        """Have *jobs* carried out by *executor*; those that take their time are followed."""
+        await self._ask(executor, {job.id: job for job in jobs}, wait=0.0, attempts=attempts)
+        if executor not in self._followed and (self._out.get(executor) or self._cancelled.get(executor)):
+            self._followed.add(executor)
+            self._spawn(self._follow(executor))
+
+    async def _follow(self, executor: str) -> None:
+        """Ask for the receipts of what *executor* has under way, until nothing is."""
+        out = self._out.setdefault(executor, {})
+        try:
+            while out or self._cancelled.get(executor):
+                await self._ask(executor, dict(islice(out.items(), MOST_JOBS)), wait=POLL)
+        finally:
+            self._followed.discard(executor)
+
+    async def _ask(self, executor: str, jobs: Mapping[str, Job], *, wait: float, attempts: int = 1) -> None:
+        """One request for the receipts of *jobs*, and what follows from its answer."""
+        try:
+            answer = await self._answer(executor, jobs, wait, attempts)
+        except (PeerUnavailable, Refusal, StoreUnavailable) as error:
+            self._metrics.ordered.labels("refused" if isinstance(error, Refusal) else "unavailable").inc()
+            answer = Answer()
+        else:
+            self._metrics.ordered.labels("answered").inc()
+        done = {each.receipt.job: each for each in answer.done if each.receipt.job in jobs}
+        pending = [job for job in answer.pending if job in jobs and job not in done]
+        out = self._out.setdefault(executor, {})
+        for job in jobs.keys() - set(pending):
+            out.pop(job, None)
+        await self._finish(executor, list(done.values()), jobs)
+        await self._wait_for(executor, {job: jobs[job] for job in pending if job not in out})
+        await self._lose(executor, [job for job in jobs if job not in done and job not in pending])
+
+    async def _answer(self, executor: str, jobs: Mapping[str, Job], wait: float, attempts: int) -> Answer:
+        """What *executor* says to the orders. Raises PeerUnavailable, Refusal and StoreUnavailable."""
+        orders = [Order(job.id, json.loads(job.spec)) for job in jobs.values()]
+        stopped = self._cancelled.pop(executor, set())
+        if executor == self._did:
+            self.executions.cancel(executor, stopped)
+            return await self.executions.carry_out(executor, orders, wait)
+        sent = {"jobs": [order.sent() for order in orders], "cancel": sorted(stopped), "wait_ms": round(wait * 1000)}
+        body, patience = encode(sent), PATIENCE + wait
+        while True:
+            try:
+                return self._read(await self._client.call(executor, "POST", "/peer/execute", body, timeout=patience), executor)
+            except PeerUnavailable:
+                attempts -= 1
+                if attempts <= 0:
+                    raise
+            await asyncio.sleep(POLL)  # this node has just started, and may not have met the executor yet
+
+    def _read(self, answer: Any, executor: str) -> Answer:
+        """A peer's answer to orders; what is no genuine receipt of its own counts as not done. Raises Refusal."""
+        fields = document(answer)
+        done, pending = fields.get("done"), fields.get("pending")
+        if not isinstance(done, list) or not isinstance(pending, list):
+            raise Refusal(422, "expected done and pending")
+        read = Answer(pending=[job for job in pending if isinstance(job, str)])
+        for each in done:
+            try:
+                read.done.append(Done.read(each, executor))
+            except Refusal:
+                self._metrics.receipts.labels("refused").inc()
+        return read
+
+    async def _finish(self, executor: str, done: Sequence[Done], jobs: Mapping[str, Job]) -> None:
+        """End the jobs whose receipts came."""
+        if not done:
+            return
+        now = self._now()
+        self.auction.experience.add(executor, now, good=len(done))
+
+        def change(tx: Transaction) -> list[str]:
+            self.auction.experience.keep(tx, executor)
+            return assignment.finish(tx, done, now)
+
+        ended = set(await self._durably(change))
+        self._anchor()
+        self._metrics.receipts.labels("accepted").inc(len(ended))
+        for each in done:
+            if each.receipt.job in ended:
+                self._metrics.job_rounds.observe(jobs[each.receipt.job].round)
+                self._ended([each.receipt.job], "completed" if each.receipt.success else "failed")
+
+    async def _wait_for(self, executor: str, fresh: Mapping[str, Job]) -> None:
+        """Note that *executor* has begun with jobs that take their time."""
+        if not fresh:
+            return
+        await self._durably(lambda tx: assignment.start(tx, fresh, self._now()))
+        for job in fresh:
+            if job in self._since:
+                self._out[executor][job] = fresh[job]
+            else:  # it was cancelled while it was sent out
+                self._cancelled.setdefault(executor, set()).add(job)
+
+    async def _lose(self, executor: str, ids: Sequence[str]) -> None:
+        """Open the bidding again for jobs that *executor* did not carry out."""
+        if not ids:
+            return
+        now = self._now()
+        self.auction.experience.add(executor, now, bad=len(ids))
+
+        def change(tx: Transaction) -> list[str]:
+            self.auction.experience.keep(tx, executor)
+            return assignment.reopen(tx, ids, executor, now)
+
+        waiting = await self._durably(change)
+        self._ended([job for job in ids if job not in waiting], "lost")
+        for job in waiting:
+            self.offer(job)
+
+    # --- what all of it rests on --------------------------------------------------------------------------------------
+
+    async def _durably(self, change: Callable[[Transaction], T]) -> T:
+        """Apply *change*, again and again while the ledger is down: every change here may be applied twice."""
+        attempt = 0
+        while True:
+            try:
+                return await self._store.write(change)
+            except FAILURES:
+                attempt += 1
+            await asyncio.sleep(_BACKOFF.delay(attempt, 0.0, lambda: 1.0))
+
+    def _began(self, job: str) -> None:
+        self._since.setdefault(job, asyncio.get_running_loop().time())
+
+    def _ended(self, ids: Iterable[str], outcome: str) -> None:
+        """Count jobs that have ended, but for those that were cancelled before."""
+        for job in ids:
+            if job in self._since:
+                self._metrics.ended.labels(outcome).inc()
+                self._metrics.job_seconds.observe(asyncio.get_running_loop().time() - self._since[job])
+            self._forget(job)
+
+    def _forget(self, job: str) -> None:
+        self._since.pop(job, None)
+        self._unwanted.pop(job, None)
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._gone)
+
+    def _gone(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _LOG.error("a batch of jobs was left where it was, until the next start", exc_info=task.exception())
+
+
+def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
+    """*jobs* in batches that a request can carry."""
+    batch: list[Job] = []
+    carried = 0
+    for job in jobs:
+        if batch and (len(batch) >= MOST_JOBS or carried + size(job) > LARGEST_SENT):
+            yield batch
+            batch, carried = [], 0
+        batch.append(job)
+        carried += size(job)
+    if batch:
+        yield batch
