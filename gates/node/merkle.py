@@ -20,6 +20,7 @@ BUCKETS = WIDTH * WIDTH
 LARGEST_PAGE = 4096
 _EMPTY = bytes(32)
 _SEEN_AT_ONCE = 8192
+_FEW = 8
 
 
 def bucket_of(key: bytes) -> int:
@@ -27,10 +28,9 @@ def bucket_of(key: bytes) -> int:
     return key[0] << 4 | key[1] >> 4
 
 
-def _range(bucket: int) -> tuple[bytes, bytes]:
-    """The keys of a bucket: from the first up to, and without, the second."""
-    last = (bucket + 1 << 4).to_bytes(2, "big") if bucket + 1 < BUCKETS else b"\xff" * 34
-    return (bucket << 4).to_bytes(2, "big"), last
+def _range(first: int, end: int) -> tuple[bytes, bytes]:
+    """The keys of the buckets from *first* to before *end*: from the one up to, and without, the other."""
+    return (first << 4).to_bytes(2, "big"), (end << 4).to_bytes(2, "big") if end < BUCKETS else b"\xff" * 34
 
 
 class Merkle:
@@ -39,17 +39,16 @@ class Merkle:
     def __init__(self, dag: Dag, store: Storage) -> None:
         self._dag, self._store = dag, store
         self._seen: int | None = None
-        self._stale = set(range(BUCKETS))
+        self._stale = [set(range(start, start + WIDTH)) for start in range(0, BUCKETS, WIDTH)]
         self._hashes = [_EMPTY] * BUCKETS
         self._counts = [0] * BUCKETS
 
     async def warm(self) -> None:
         """Compute the tree without holding up the event loop, as a start does with many blocks."""
         self._notice()
-        for bucket in range(BUCKETS):
-            self._recompute(bucket)
-            if bucket % WIDTH == 0:
-                await asyncio.sleep(0)
+        for stale in self._stale:
+            self._catch_up(stale)
+            await asyncio.sleep(0)
 
     def root(self) -> str:
         """The root in hexadecimal. Raises StoreUnavailable."""
@@ -79,17 +78,18 @@ class Merkle:
         found: list[bytes] = []
         query = "SELECT key FROM blocks WHERE key >= ? AND key < ? AND key > ? ORDER BY key LIMIT ?"
         for bucket in sorted(set(buckets)):
-            if _range(bucket)[1] > after:
+            start, end = _range(bucket, bucket + 1)
+            if end > after:
                 limit = LARGEST_PAGE + 1 - len(found)
-                found += [key for (key,) in self._store.read(query, (*_range(bucket), after, limit))]
+                found += [key for (key,) in self._store.read(query, (start, end, after, limit))]
             if len(found) > LARGEST_PAGE:
                 return [cid_at(key) for key in found[:LARGEST_PAGE]], True
         return [cid_at(key) for key in found], False
 
     def _refresh(self) -> None:
         self._notice()
-        for bucket in tuple(self._stale):
-            self._recompute(bucket)
+        for stale in self._stale:
+            self._catch_up(stale)
         self._dag.metrics.blocks.set(self.blocks)
 
     def _notice(self) -> None:
@@ -99,17 +99,29 @@ class Merkle:
             return
         query = "SELECT number, key FROM blocks WHERE number > ? ORDER BY number LIMIT ?"
         while rows := self._store.read(query, (self._seen, _SEEN_AT_ONCE)):
-            self._stale.update(bucket_of(key) for _, key in rows)
+            for _, key in rows:
+                bucket = bucket_of(key)
+                self._stale[bucket // WIDTH].add(bucket)
             self._seen = int(rows[-1][0])
 
-    def _recompute(self, bucket: int) -> None:
-        if bucket not in self._stale:
-            return
-        rows = self._store.read("SELECT key FROM blocks WHERE key >= ? AND key < ? ORDER BY key", _range(bucket))
-        self._hashes[bucket] = hashlib.sha256(b"".join(key for (key,) in rows)).digest() if rows else _EMPTY
-        self._counts[bucket] = len(rows)
-        self._stale.discard(bucket)
-        self._dag.metrics.buckets.inc()
+    def _catch_up(self, stale: set[int]) -> None:
+        """Hash the *stale* buckets of one group: each by itself, or the whole group in one pass when they are many."""
+        if len(stale) > _FEW:
+            start = min(stale) // WIDTH * WIDTH
+            self._rehash(start, start + WIDTH, stale)
+        for bucket in tuple(stale):
+            self._rehash(bucket, bucket + 1, stale)
+
+    def _rehash(self, first: int, end: int, stale: set[int]) -> None:
+        keys: dict[int, list[bytes]] = {bucket: [] for bucket in range(first, end)}
+        query = "SELECT key FROM blocks WHERE key >= ? AND key < ? ORDER BY key"
+        for (key,) in self._store.read(query, _range(first, end)):
+            keys[bucket_of(key)].append(key)
+        for bucket, found in keys.items():
+            self._hashes[bucket] = hashlib.sha256(b"".join(found)).digest() if found else _EMPTY
+            self._counts[bucket] = len(found)
+        self._dag.metrics.buckets.inc(end - first)
+        stale.difference_update(keys)
 
     def _group(self, number: int) -> bytes:
         return hashlib.sha256(b"".join(self._hashes[number * WIDTH : (number + 1) * WIDTH])).digest()
