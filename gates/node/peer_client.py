@@ -200,7 +200,7 @@ class PeerClient:
         except TimeoutError:
             if limit >= PATIENT:
                 self._members.missed(peer.name)
-            outcome = Outcome.RETRYABLE if limit >= SHORTEST else Outcome.IGNORED
+            outcome = Outcome.EXHAUSTED if limit >= SHORTEST else Outcome.IGNORED  # no time is left to try again
             raise PeerFailed(f"{peer.name}: no answer in {limit:.3g} s", sent=True, outcome=outcome) from None
         except (aiohttp.ClientError, OSError, ValueError) as error:
             self._members.missed(peer.name)
