@@ -44,7 +44,7 @@ async def status(call: Call) -> Response:
     more = {
         "name": federation.name,
         "left": federation.left,
-        "founding": list(federation.founders),
+        "founding": list(federation.founding),
         "refused": federation.refused,
     }
     return json_answer({"peer_count": len(members), "peers": _dids(members), "members": shown, **more})

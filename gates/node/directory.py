@@ -65,7 +65,7 @@ class Directory:
         now, clock: wall clock and steady clock, milliseconds.
 
     Attributes:
-        founders: the names of the founding members, sorted.
+        founding: the names of the founding members, sorted.
         refused: by name, the last time that somebody said to be a member and was not.
     """
 
@@ -84,12 +84,12 @@ class Directory:
         self._store, self._metrics, self._now, self._clock = store, metrics, now, clock
         self._pace_ms = settings.peer_pace_ms
         self._configured = dict(settings.peers)
-        self.founders = tuple(sorted({settings.name, *settings.peers}))
+        self.founding = tuple(sorted({settings.name, *settings.peers}))
         self._watched = {name: self._new(peer) for name, peer in settings.peers.items()}
         self._names: dict[str, str] = {}  # of every member that was met, by its DID
         self._own = make(identity, settings.name, url, "member", now())
         self.refused: dict[str, str] = {}
-        self._homes = lru_cache(maxsize=10_000)(lambda did: home_of(did, self.founders))
+        self._homes = lru_cache(maxsize=10_000)(lambda did: home_of(did, self.founding))
 
     # --- what other parts ask -----------------------------------------------------------------------------------------
 
@@ -132,11 +132,6 @@ class Directory:
     def name_of(self, did: str) -> str | None:
         """The name of the member whose DID this is, this node and those that have left included."""
         return self.name if did == self.identity.did else self._names.get(did)
-
-    def founding(self) -> frozenset[str] | None:
-        """The DIDs of the founding members; None until all of them were met."""
-        dids = self.dids()
-        return frozenset(dids[name] for name in self.founders) if dids.keys() >= set(self.founders) else None
 
     def load(self) -> None:
         """Take up what was stored: members that have joined, pinned DIDs, and whether this node has left."""
@@ -197,7 +192,7 @@ class Directory:
     # --- figures ------------------------------------------------------------------------------------------------------
 
     def _found(self, names: tuple[str, ...]) -> None:
-        self.founders = names
+        self.founding = names
         self._homes.cache_clear()
 
     def _new(self, url: str) -> Watched:
@@ -206,7 +201,7 @@ class Directory:
 
     def _peer(self, name: str, watched: Watched) -> Peer:
         did = watched.record.did if watched.record is not None else None
-        return Peer(name, did, watched.url, watched.detector.state(self._clock()), name in self.founders)
+        return Peer(name, did, watched.url, watched.detector.state(self._clock()), name in self.founding)
 
     def _show(self, name: str, watched: Watched) -> None:
         state = watched.detector.state(self._clock())

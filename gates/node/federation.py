@@ -135,7 +135,7 @@ class Federation(Directory):
         first, other = met.records[0], self._names.get(met.did, peer.name) != peer.name
         if met.did != (peer.did or met.did) or first.name != peer.name or other:
             self._refuse(peer.name, f"{first.name} with {met.did} answers at {peer.url}, expected {peer.did or peer.name}")
-        if met.founding != self.founders and (peer.founding or met.founding != (peer.name,)):
+        if met.founding != self.founding and (peer.founding or met.founding != (peer.name,)):
             self._refuse(peer.name, f"{peer.name} belongs to a federation founded by {', '.join(met.founding)}")
         self.refused.pop(peer.name, None)
         if peer.did is None:
@@ -151,15 +151,15 @@ class Federation(Directory):
         known = [
             watched.record for watched in self._watched.values() if watched.record is not None and watched.standing != "evicted"
         ]
-        return {"founding": list(self.founders), "records": [dict(record.document) for record in (self._own, *known)]}
+        return {"founding": list(self.founding), "records": [dict(record.document) for record in (self._own, *known)]}
 
     async def welcome(self, did: str, greeting: Mapping[str, Any]) -> dict[str, Any]:
         """Answer the *greeting* that *did* has signed. Raises Refusal for another federation, and for whom is refused."""
         met = _met({**greeting, "did": did})
         own = met.records[0]
-        alone = met.founding == (own.name,) and own.name not in self.founders
-        if met.founding != self.founders and not alone:
-            raise Refusal(409, f"this federation was founded by {', '.join(self.founders)}, not {', '.join(met.founding)}")
+        alone = met.founding == (own.name,) and own.name not in self.founding
+        if met.founding != self.founding and not alone:
+            raise Refusal(409, f"this federation was founded by {', '.join(self.founding)}, not {', '.join(met.founding)}")
         if self.left:
             return self.greeting()  # who did not hear that this node has left, hears it now
         if own.name in self._watched and self._watched[own.name].standing == "evicted":
@@ -205,9 +205,9 @@ class Federation(Directory):
         self._own, before = make(self.identity, self.name, self.url, "member", self._now()), self._own
         try:
             met = await self._meet(url)
-            if met.founding != self.founders and len(self.founders) > 1:
+            if met.founding != self.founding and len(self.founding) > 1:
                 raise Refusal(
-                    409, f"this node's federation was founded by {', '.join(self.founders)}, not {', '.join(met.founding)}"
+                    409, f"this node's federation was founded by {', '.join(self.founding)}, not {', '.join(met.founding)}"
                 )
         except Refusal:
             self._own = before
@@ -220,7 +220,7 @@ class Federation(Directory):
     async def add(self, url: str) -> Peer:
         """Meet the node at *url*, a member of this federation that this node does not know, or no more. Raises Refusal."""
         met = await self._meet(url)
-        if met.founding != self.founders:
+        if met.founding != self.founding:
             raise Refusal(409, f"{met.records[0].name} belongs to another federation; it has to join this one itself")
         return await self._added(met)
 

@@ -78,7 +78,7 @@ def test_founding_nodes_meet_and_agree_on_every_home(tmp_path: Path) -> None:
             for node in nodes.values():
                 assert {view.federation.home(node.identity.did) for view in nodes.values()} == {node.settings.name}
                 assert node.federation.is_home(node.identity.did)
-                assert node.federation.founding() == {each.identity.did for each in nodes.values()}
+                assert node.federation.dids() == {name: each.identity.did for name, each in nodes.items()}
                 assert sum(view.federation.known(node.identity.did) for view in nodes.values()) == 2
 
     asyncio.run(scenario())
@@ -103,7 +103,7 @@ def test_who_joins_is_known_to_all_and_still_is_after_a_restart(tmp_path: Path) 
             places = {node.settings.name: node.url for node in everybody}
         again = alone(tmp_path)
         assert members(again) == list(NAMES)
-        assert again.federation.founders == NAMES
+        assert again.federation.founding == NAMES
         again.store.close()
         peers = {name: places[name] for name in ("node-b", "node-c")}
         founder = SmallNode(tmp_path / "node-a", "node-a", 0, listening(), peers)
