@@ -8,6 +8,7 @@ from typing import Any
 from starlette.responses import Response
 
 from gates.node import ledger
+from gates.node.context import Balance
 from gates.node.errors import Refusal
 from gates.node.http import Call, Route, fields, json_answer, load_json
 from gates.node.identity import is_did
@@ -27,16 +28,15 @@ def require_home(call: Call, did: str) -> None:
 
 
 async def mana(call: Call) -> Response:
-    """The balance of an account, `me` for the caller's, as it is at this moment."""
+    """The balance of an account, `me` for the caller's, as it is now, or with its age when the ledger can't be read."""
     metrics: MeshMetrics = call.node.metrics.mesh
     with unhappy(metrics.balances):
         did = _asked_for(call)
         require_home(call, did)
-        account = ledger.account(call.node.ledger_store.read, did)
-        if account is None:
-            raise Refusal(404, f"{did} has no account; POST /account/open opens it")
-    metrics.balances.labels("fresh").inc()
-    return json_answer(shown(account, call.node.now()))
+        balance: Balance = await call.node.context.balance_resilient(did)
+    metrics.balances.labels("fresh" if balance.age is None else "stale").inc()
+    aged = {} if balance.age is None else {"stale": True, "age_seconds": balance.age}
+    return json_answer({**shown(balance.account, balance.available), **aged})
 
 
 def _asked_for(call: Call) -> str:
@@ -50,15 +50,14 @@ def _asked_for(call: Call) -> str:
     return did
 
 
-def shown(account: Account, now: int) -> dict[str, Any]:
-    """An account in the shape of the interface, with what grew until *now*."""
-    grown = ledger.accrued(account, now)
+def shown(account: Account, available: int) -> dict[str, Any]:
+    """An account in the shape of the interface; what was *available* includes what has grown since it was settled."""
     return {
         "did": account.did,
-        "balance": account.balance + grown,
+        "balance": available,
         "reserved": account.reserved,
         "minted": account.minted,
-        "regenerated": account.regenerated + grown,
+        "regenerated": account.regenerated + available - account.balance,
         "burned": account.burned,
         "reputation": account.reputation,
         "capacity": account.capacity,
@@ -77,16 +76,16 @@ async def open_account(call: Call) -> Response:
         def change(tx: Transaction) -> tuple[bool, Account]:
             return ledger.open_account(tx, did, grant, now), ledger.settle(tx, did, now)
 
-        new, account = await call.node.ledger_store.write(change)
+        new, account = await call.node.context.ledger.write(change)
     metrics.opened.labels("new" if new else "known").inc()
-    return json_answer({**shown(account, now), "opened": new})
+    return json_answer({**shown(account, account.balance), "opened": new})
 
 
 async def audit(call: Call) -> Response:
     """The sums of all accounts at home here; `balanced` when they add up."""
     metrics: MeshMetrics = call.node.metrics.mesh
     with metrics.audit_seconds.time():
-        sums = ledger.audit(call.node.ledger_store.read)
+        sums = ledger.audit(call.node.context.ledger.read)
     balanced = sums["minted"] + sums["regenerated"] - sums["burned"] == sums["balances"] + sums["reserved"]
     balanced = balanced and sums["reserved"] == sums["held"]
     metrics.audits.labels("balanced" if balanced else "imbalanced").inc()

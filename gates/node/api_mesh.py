@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from starlette.responses import Response
 
 from gates.node import jobbook
@@ -31,27 +33,35 @@ async def submit(call: Call) -> Response:
 
 
 async def _submitted(call: Call, submission: Submission) -> Receipted:
-    """The job, durable before anybody hears of it."""
+    """The job, durable before anybody hears of it.
+
+    One that is written down is carried out, even when the request ends before the answer is there. A repeated one may not be
+    under way yet, when the commit before was undecided.
+    """
     owner = call.principal.did
     require_home(call, owner)
-    now = call.node.now()
-    receipted: Receipted = await call.node.ledger_store.write(lambda tx: jobbook.submit(tx, owner, submission, now))
-    if not receipted.repeated:
-        call.node.lifecycle.offer(receipted.job)
+    writing = asyncio.ensure_future(call.node.context.submit_resilient(owner, submission))
+    writing.add_done_callback(lambda done: _carry_out(call, done))
+    receipted: Receipted = await asyncio.shield(writing)
     return receipted
+
+
+def _carry_out(call: Call, done: asyncio.Future[Receipted]) -> None:
+    if not done.cancelled() and done.exception() is None:
+        call.node.lifecycle.take_up(done.result().job)
 
 
 async def jobs(call: Call) -> Response:
     """A page of the jobs that were submitted to this node, oldest first; `next` is the `after` of the page behind it."""
     after, limit = call.number("after", 0), call.number("limit", LONGEST_PAGE, lowest=1)
-    page, more = jobbook.jobs(call.node.ledger_store.read, after, min(limit, LONGEST_PAGE))
+    page, more = jobbook.jobs(call.node.context.jobs.read, after, min(limit, LONGEST_PAGE))
     call.node.metrics.mesh.page_jobs.observe(len(page))
     return json_answer({"jobs": page, "next": more})
 
 
 async def job(call: Call) -> Response:
     """One job that was submitted to this node, with its history."""
-    found = jobbook.job(call.node.ledger_store.read, call.path("job_id"))
+    found = await call.node.context.get_job_status_resilient(call.path("job_id"))
     call.node.metrics.mesh.reads.labels("unknown" if found is None else "found").inc()
     if found is None:
         raise Refusal(404, "no such job")
@@ -62,7 +72,7 @@ async def cancel(call: Call) -> Response:
     """End a job of the caller that has not ended."""
     identifier, owner, now = call.path("job_id"), call.principal.did, call.node.now()
     with unhappy(call.node.metrics.mesh.cancellations):
-        await call.node.ledger_store.write(lambda tx: jobbook.cancel(tx, identifier, owner, now))
+        await call.node.context.jobs.write(lambda tx: jobbook.cancel(tx, identifier, owner, now))
     call.node.lifecycle.cancel(identifier)
     call.node.metrics.mesh.cancellations.labels("done").inc()
     return json_answer({"job_id": identifier, "status": jobbook.CANCELLED})
@@ -71,9 +81,9 @@ async def cancel(call: Call) -> Response:
 async def receipt(call: Call) -> Response:
     """Take a receipt that the executor of a job has signed, whoever brings it."""
     with unhappy(call.node.metrics.mesh.receipts):
-        await call.node.lifecycle.accept_receipt(load_json(call.body))
+        cid = await call.node.context.anchor_receipt_resilient(load_json(call.body))
     call.node.metrics.mesh.receipts.labels("done").inc()
-    return json_answer({"accepted": True})
+    return json_answer({"accepted": True, "receipt_cid": cid})
 
 
 ROUTES: tuple[Route, ...] = (

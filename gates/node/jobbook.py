@@ -33,6 +33,7 @@ LEGAL: Mapping[str, frozenset[str]] = {
 }
 FINAL = tuple(status for status, onward in LEGAL.items() if not onward)
 MOST_ROUNDS = 3
+LONGEST_RESULTS = 2**20
 _FINALS = ", ".join(f"'{status}'" for status in FINAL)
 _STATUSES = ", ".join(f"'{status}'" for status in LEGAL)
 TABLES = f"""
@@ -326,9 +327,28 @@ def job(read: Read, identifier: str) -> dict[str, Any] | None:
 
 
 def jobs(read: Read, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
-    """At most *limit* jobs beyond number *after*, oldest first, and the number to go on from when there are more."""
-    rows = read(f"{_SELECT} WHERE number > ? ORDER BY number LIMIT ?", (after, limit + 1))
-    return _shown(read, rows[:limit]), rows[limit - 1][0] if len(rows) > limit else None
+    """At most *limit* jobs beyond number *after*, oldest first, and the number to go on from when there are more.
+
+    Jobs with long results make a shorter page, of at least one.
+    """
+    numbers, more = _page(read, after, limit)
+    if not numbers:
+        return [], None
+    rows = read(f"{_SELECT} WHERE number BETWEEN ? AND ? ORDER BY number", (numbers[0], numbers[-1]))
+    return _shown(read, rows), numbers[-1] if more else None
+
+
+def _page(read: Read, after: int, limit: int) -> tuple[list[int], bool]:
+    """The numbers of the jobs on a page, and whether there are more behind it."""
+    query = "SELECT number, coalesce(length(result), 0) FROM jobs WHERE number > ? ORDER BY number LIMIT ?"
+    numbers: list[int] = []
+    characters = 0
+    for number, length in read(query, (after, limit + 1)):
+        characters += length
+        if len(numbers) == limit or (numbers and characters > LONGEST_RESULTS):
+            return numbers, True
+        numbers.append(number)
+    return numbers, False
 
 
 def counts(read: Read) -> dict[str, int]:

@@ -14,10 +14,12 @@ from prometheus_client import CollectorRegistry
 from starlette.requests import Request
 
 from gates.node import api_account, api_mesh, jobbook, ledger
-from gates.node.errors import Refusal
+from gates.node.context import ResilientRuntimeContext
+from gates.node.errors import Refusal, StoreUnavailable
 from gates.node.http import Call, Route
 from gates.node.identity import Identity
 from gates.node.metrics_mesh import MeshMetrics
+from gates.node.metrics_runtime import RuntimeMetrics
 from gates.node.storage import SqliteStorage
 
 ALICE, BOB, CAROL = (Identity.from_seed(letter * 32).did for letter in (b"a", b"b", b"c"))
@@ -34,25 +36,31 @@ class Lifecycle:
     def __init__(self) -> None:
         self.told: list[tuple[str, Any]] = []
 
-    def offer(self, job: str) -> None:
-        self.told.append(("offer", job))
+    def take_up(self, job: str) -> None:
+        self.told.append(("take up", job))
 
     def cancel(self, job: str) -> None:
         self.told.append(("cancel", job))
 
-    async def accept_receipt(self, receipt: Any) -> None:
+    async def accept_receipt(self, receipt: Any) -> str:
         self.told.append(("receipt", receipt))
+        return "bafyreceipt"
 
 
 def made(folder: Path) -> Any:
     """A node whose account is ALICE's; BOB is at home here, CAROL on node-b."""
     store = SqliteStorage(folder / "ledger.db", (f"{ledger.TABLES};{jobbook.TABLES}",))
     store.open()
+    metrics = RuntimeMetrics(CollectorRegistry())
+    context = ResilientRuntimeContext(store, store, owner=ALICE, preset="testing", metrics=metrics, now=lambda: START)
+    lifecycle = Lifecycle()
+    context.receipts = lifecycle.accept_receipt
     return SimpleNamespace(
         ledger_store=store,
+        context=context,
         settings=SimpleNamespace(grant=50),
         federation=SimpleNamespace(is_home=lambda did: did != CAROL, home=lambda did: "node-b" if did == CAROL else "node-a"),
-        lifecycle=Lifecycle(),
+        lifecycle=lifecycle,
         metrics=SimpleNamespace(mesh=MeshMetrics(CollectorRegistry())),
         now=lambda: START,
     )
@@ -90,15 +98,15 @@ def driven(node: Any, story: Callable[[Ask], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_a_submission_is_answered_with_a_job_that_is_offered_once(node: Any) -> None:
-    """A repeated key is the same answer and no second offer; another body under it is refused."""
+def test_a_submission_is_answered_with_a_job_that_is_taken_up(node: Any) -> None:
+    """A repeated key is the same answer; another body under it is refused."""
 
     async def story(ask: Ask) -> None:
         code, first = await ask("POST /mesh/submit", body=ECHO, key="k")
         assert (code, first) == (200, {"job_id": jobbook.job_id(ALICE, "k")})
         assert await ask("POST /mesh/submit", body=ECHO, key="k") == (200, first)
         assert (await ask("POST /mesh/submit", body={**ECHO, "cost_mana": 11}, key="k"))[0] == 409
-        assert node.lifecycle.told == [("offer", first["job_id"])]
+        assert node.lifecycle.told == 2 * [("take up", first["job_id"])]
         assert (await ask("GET /mesh/jobs/{job_id}", job_id=first["job_id"]))[1]["status"] == "Submitted"
 
     driven(node, story)
@@ -110,7 +118,7 @@ def test_forty_clients_with_one_key_make_one_job(node: Any) -> None:
     async def story(ask: Ask) -> None:
         answers = await asyncio.gather(*(ask("POST /mesh/submit", body=ECHO, key="k") for _ in range(40)))
         assert {json.dumps(answer) for answer in answers} == {json.dumps((200, {"job_id": jobbook.job_id(ALICE, "k")}))}
-        assert len(node.lifecycle.told) == 1
+        assert set(node.lifecycle.told) == {("take up", jobbook.job_id(ALICE, "k"))}
         assert (await ask("GET /ledger/audit"))[1]["reserved"] == 10
 
     driven(node, story)
@@ -125,6 +133,50 @@ def test_what_cannot_be_paid_is_refused_beside_what_can(node: Any) -> None:
         assert (await ask("GET /mesh/jobs", query="limit=100"))[1]["next"] is None
         audit = (await ask("GET /ledger/audit"))[1]
         assert (audit["balanced"], audit["balances"], audit["reserved"]) == (True, 0, 100)
+
+    driven(node, story)
+
+
+def test_a_job_whose_client_is_gone_before_the_answer_is_carried_out(node: Any) -> None:
+    """What was written down is taken up, although nobody waits for the answer any more."""
+
+    async def story(ask: Ask) -> None:
+        asking = asyncio.create_task(ask("POST /mesh/submit", body=ECHO, key="k"))
+        await asyncio.sleep(0)
+        asking.cancel()
+        await asyncio.gather(asking, return_exceptions=True)
+        assert asking.cancelled()
+        await node.ledger_store.write(lambda tx: None)
+        assert node.lifecycle.told == [("take up", jobbook.job_id(ALICE, "k"))]
+
+    driven(node, story)
+
+
+def test_a_balance_is_shown_with_its_age_while_the_ledger_cannot_be_read(node: Any) -> None:
+    """It says that it is stale; one that was never read is not made up."""
+
+    def broken(_statement: str, _parameters: Any = ()) -> list[Any]:
+        raise StoreUnavailable("gone")
+
+    async def story(ask: Ask) -> None:
+        fresh = (await asked(ask, "me"))[1]
+        node.ledger_store.read = broken
+        node.context._now = lambda: START + 2500
+        assert await asked(ask, "me") == (200, {**fresh, "stale": True, "age_seconds": 2.5})
+        with pytest.raises(StoreUnavailable):
+            await asked(ask, BOB)
+
+    driven(node, story)
+
+
+def test_a_receipt_is_answered_with_the_cid_that_it_is_anchored_under(node: Any) -> None:
+    """Whoever brings it; what is no JSON goes no further."""
+
+    async def story(ask: Ask) -> None:
+        answer = {"accepted": True, "receipt_cid": "bafyreceipt"}
+        assert await ask("POST /mesh/receipts", did=BOB, body={"job_id": "j"}) == (200, answer)
+        assert (await ask("POST /mesh/receipts", body=b"{"))[0] == 400
+        assert node.lifecycle.told == [("receipt", {"job_id": "j"})]
 
     driven(node, story)
 
@@ -175,7 +227,7 @@ def test_mana_that_has_grown_is_shown(node: Any) -> None:
     """Balance and regenerated mana are those of the moment, and still add up."""
 
     async def story(ask: Ask) -> None:
-        node.now = lambda: START + 3 * ledger.PERIOD_MS
+        node.context._now = lambda: START + 3 * ledger.PERIOD_MS
         shown = (await asked(ask, "me"))[1]
         assert (shown["balance"], shown["regenerated"], shown["minted"], shown["burned"]) == (103, 3, 100, 0)
 
@@ -192,7 +244,7 @@ def test_only_its_owner_cancels_a_job_and_only_before_it_has_ended(node: Any) ->
         assert (await ask(cancel, job_id="unknown"))[0] == 404
         assert await ask(cancel, job_id=job) == (200, {"job_id": job, "status": "Cancelled"})
         assert await ask(cancel, job_id=job) == (409, {"status": "Cancelled"})
-        assert node.lifecycle.told == [("offer", job), ("cancel", job)]
+        assert node.lifecycle.told == [("take up", job), ("cancel", job)]
         assert (await asked(ask, "me"))[1]["balance"] == 100
 
     driven(node, story)

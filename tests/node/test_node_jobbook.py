@@ -241,6 +241,19 @@ def test_jobs_are_listed_in_pages_with_their_histories(books: Books) -> None:
     assert [job["history"][-1][0] for job in found] == [job["status"] for job in found]
 
 
+def test_long_results_make_short_pages(books: Books) -> None:
+    """So that a page fits into memory; a job that is longer than a page has one of its own."""
+    for each in range(4):
+        brought(books, "Completed", key=f"k{each}")
+    books.tx.execute("UPDATE jobs SET result = printf('%.*c', ?, 'x') WHERE number < 4", (jobbook.LONGEST_RESULTS // 2,))
+    books.tx.execute("UPDATE jobs SET result = printf('%.*c', ?, 'x') WHERE number = 3", (jobbook.LONGEST_RESULTS + 1,))
+    pages, after = [], 0
+    while after is not None:
+        page, after = jobbook.jobs(books.read, after, 10)
+        pages.append([job["number"] for job in page])
+    assert pages == [[1, 2], [3], [4]]
+
+
 def test_a_history_that_is_read_later_is_not_ahead_of_its_job(books: Books) -> None:
     """A transition between the two reads is not shown by half."""
     job = submitted(books)
