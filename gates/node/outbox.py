@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
@@ -30,8 +30,6 @@ CREATE TABLE IF NOT EXISTS outbox (
 CREATE INDEX IF NOT EXISTS outbox_by_fate ON outbox (refused, number);
 """
 
-Guard = Callable[[Callable[[], Awaitable[Any]]], Awaitable[Any]]
-
 
 def put(tx: Transaction, data: bytes, codec: int, author: str) -> str:
     """Have a block anchored once the change commits; its CID. The same block again is the same entry."""
@@ -41,22 +39,15 @@ def put(tx: Transaction, data: bytes, codec: int, author: str) -> str:
     return cid
 
 
-async def _directly(operation: Callable[[], Awaitable[Any]]) -> Any:
-    return await operation()
-
-
 class Anchorer:
     """Moves the outbox of *ledger* into *dag*.
 
     Args:
-        guard: what the writes to the block store go through, such as a circuit breaker.
         draw: uniform numbers in [0, 1) for the jitter of the pauses after failures.
     """
 
-    def __init__(
-        self, ledger: Storage, dag: Dag, *, guard: Guard = _directly, draw: Callable[[], float] = random.random
-    ) -> None:
-        self._ledger, self._dag, self._guard, self._draw = ledger, dag, guard, draw
+    def __init__(self, ledger: Storage, dag: Dag, *, draw: Callable[[], float] = random.random) -> None:
+        self._ledger, self._dag, self._draw = ledger, dag, draw
         self._woken = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
         self.failures = 0
@@ -89,7 +80,7 @@ class Anchorer:
         self._woken.set()
 
     async def drain(self) -> int:
-        """Anchor all that waits; how many blocks left the outbox. Raises FAILURES, and what the guard raises.
+        """Anchor all that waits; how many blocks left the outbox. Raises FAILURES.
 
         A block that can't be judged yet stays, and does not hold up those behind it.
         """
@@ -157,7 +148,7 @@ class Anchorer:
                 blocks[cid] = checked(data, codec, author, cid)
             except Refusal as refusal:
                 refused[cid] = str(refusal)
-        outcomes = await self._guard(lambda: self._dag.put_many(list(blocks.values())))
+        outcomes = await self._dag.put_many(list(blocks.values()))
         fates = dict(zip(blocks, outcomes, strict=True))
         refused |= {cid: "its projector refused it" for cid, fate in fates.items() if fate == REFUSED}
         return [cid for cid, fate in fates.items() if fate not in (REFUSED, DEFERRED)], refused

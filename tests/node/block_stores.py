@@ -108,6 +108,7 @@ async def network(
         for name in names:
             store = SqliteStorage(folder / f"{name}.db", (dag.TABLES,))
             store.open()
+            store._writer.execute("PRAGMA synchronous = OFF")  # no process is killed here, and syncing takes most of the time
             store.start()
             blocks = Dag(store, projectors or {}, clock)
             merkle = Merkle(blocks, store)

@@ -7,7 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -22,9 +22,10 @@ from gates.node import dag, outbox
 from gates.node.cid import DAG_CBOR, RAW, cid_of, encode
 from gates.node.dag import LARGEST_BLOCK, Block, Dag
 from gates.node.errors import Refusal, StoreUnavailable
+from gates.node.guarded import GuardedStorage
 from gates.node.outbox import Anchorer
 from gates.node.storage import SqliteStorage, Transaction
-from gates.recovery import CircuitBreaker, CircuitBreakerConfig, CircuitBreakerOpen
+from gates.recovery import CircuitBreaker
 
 CHILD = """
 import asyncio, os, signal, sys
@@ -35,15 +36,15 @@ from gates.node.cid import RAW
 from gates.node.dag import Dag
 from gates.node.outbox import Anchorer
 
-async def killed_between(operation):
-    outcomes = await operation()
-    os.kill(os.getpid(), signal.SIGKILL)
-    return outcomes
+class KilledBetween(Dag):
+    async def put_many(self, blocks):
+        await super().put_many(blocks)
+        os.kill(os.getpid(), signal.SIGKILL)
 
 async def main(folder):
     async with opened(folder / "ledger.db", LEDGER_TABLES) as ledger, opened(folder / "dag.db", dag.TABLES) as blocks:
         await ledger.write(lambda tx: [outbox.put(tx, b"%d" % number, RAW, AUTHOR) for number in range(300)])
-        await Anchorer(ledger, Dag(blocks, {}, Clock()), guard=killed_between).drain()
+        await Anchorer(ledger, KilledBetween(blocks, {}, Clock())).drain()
 
 asyncio.run(main(Path(sys.argv[1])))
 """
@@ -53,7 +54,7 @@ class Books:
     """A node's two databases, and what moves blocks from the one to the other."""
 
     def __init__(self, folder: Path, ledger: SqliteStorage, blocks: SqliteStorage, **projectors: dag.Projector) -> None:
-        self.path, self.ledger = folder, ledger
+        self.path, self.ledger, self.blocks = folder, ledger, blocks
         self.dag = Dag(blocks, projectors, Clock())
         self.anchorer = Anchorer(ledger, self.dag, draw=lambda: 0.0)
 
@@ -212,19 +213,20 @@ class Unsettled:
 async def failing(both: Books, how: str) -> None:
     """A drain that fails in this way: before or after the blocks are written, while the outbox is emptied, or cancelled."""
 
-    async def guard(operation: Callable[[], Awaitable[Any]]) -> Any:
-        if how == "before":
-            raise StoreUnavailable("before")
-        outcomes = await operation()
-        if how == "after":
-            raise StoreUnavailable("after")
-        if how == "cancelled":
-            raise asyncio.CancelledError
-        return outcomes
+    class Failing(Dag):
+        async def put_many(self, blocks: Sequence[Block]) -> list[str]:
+            if how == "before":
+                raise StoreUnavailable("before")
+            outcomes = await super().put_many(blocks)
+            if how == "after":
+                raise StoreUnavailable("after")
+            if how == "cancelled":
+                raise asyncio.CancelledError
+            return outcomes
 
     ledger: Any = Unsettled(both.ledger) if how == "settling" else both.ledger
     try:
-        await Anchorer(ledger, both.dag, guard=guard).drain()
+        await Anchorer(ledger, Failing(both.blocks, {}, Clock())).drain()
     except (StoreUnavailable, asyncio.CancelledError):
         assert how != "fine"
 
@@ -268,20 +270,19 @@ def test_what_can_never_be_a_block_does_not_stop_the_others(tmp_path: Path) -> N
 
 
 def test_an_open_breaker_keeps_the_block_store_alone(tmp_path: Path) -> None:
-    """What the writes go through may refuse them before they reach the store; what waits stays."""
+    """A store behind an open breaker is not asked; what waits stays, and is anchored once the breaker is closed."""
 
     async def whole() -> None:
         async with books(tmp_path) as both:
-            breaker = CircuitBreaker("dag", CircuitBreakerConfig(1, 60.0))
-
-            async def guard(operation: Callable[[], Awaitable[Any]]) -> Any:
-                async with breaker.guard():
-                    return await operation()
-
+            breaker = CircuitBreaker("dag")
+            behind = GuardedStorage(both.blocks, writes=breaker, reads=CircuitBreaker("dag_read"))
+            anchorer = Anchorer(both.ledger, Dag(behind, {}, Clock()))
             breaker.isolate()
             await both.decide(b"x")
-            with pytest.raises(CircuitBreakerOpen):
-                await Anchorer(both.ledger, both.dag, guard=guard).drain()
-            assert (both.anchorer.depth, both.dag.last) == (1, 0)
+            with pytest.raises(StoreUnavailable):
+                await anchorer.drain()
+            assert (anchorer.depth, both.dag.last) == (1, 0)
+            breaker.reset()
+            assert await anchorer.drain() == 1
 
     asyncio.run(whole())

@@ -77,7 +77,7 @@ async def heal(net: Network) -> None:
 
 
 @given(steps=st.lists(PUT | PULL, max_size=14))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=40, deadline=None)
 def test_once_the_links_are_whole_a_few_rounds_make_all_nodes_equal(steps: list[Any]) -> None:
     """After any puts and any rounds over failing links all nodes hold exactly what was put anywhere."""
 
