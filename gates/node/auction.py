@@ -17,7 +17,7 @@ from gates.node.jobbook import Job
 from gates.node.metrics_jobs import JobMetrics
 
 PATIENCE = 1.0
-"""Seconds until a request for bids is given up. A peer that answers later than the window has lost its chance, but is not down."""
+"""Seconds until a request for bids is given up. Who answers later than the window has lost its chance, but is not down."""
 
 
 class Member(Protocol):

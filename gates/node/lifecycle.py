@@ -104,11 +104,16 @@ class Lifecycle:
         self._offered.append(job)
         self._wanted.set()
 
+    def take_up(self, job: str) -> None:
+        """Have a job carried out that may be under way already."""
+        if job not in self._since:
+            self.offer(job)
+
     def cancel(self, job: str) -> None:
         """Have the executor of a job told that it was cancelled, if it has one."""
         for executor, jobs in self._out.items():
             if jobs.pop(job, None) is not None:
-                self._cancelled.setdefault(executor, set()).add(job)
+                self._cancel_at(executor, job)
         self._forget(job)
 
     async def accept_receipt(self, values: Any) -> str:
@@ -194,7 +199,7 @@ class Lifecycle:
     async def _order(self, executor: str, jobs: Sequence[Job], *, attempts: int = 1) -> None:
         """Have *jobs* carried out by *executor*; those that take their time are followed."""
         await self._ask(executor, {job.id: job for job in jobs}, wait=0.0, attempts=attempts)
-        if executor not in self._followed and (self._out.get(executor) or self._cancelled.get(executor)):
+        if executor not in self._followed and self._out.get(executor):
             self._followed.add(executor)
             self._spawn(self._follow(executor))
 
@@ -202,7 +207,7 @@ class Lifecycle:
         """Ask for the receipts of what *executor* has under way, until nothing is."""
         out = self._out.setdefault(executor, {})
         try:
-            while out or self._cancelled.get(executor):
+            while out:
                 await self._ask(executor, dict(islice(out.items(), MOST_JOBS)), wait=POLL)
         finally:
             self._followed.discard(executor)
@@ -285,7 +290,14 @@ class Lifecycle:
             if job in self._since:
                 self._out[executor][job] = fresh[job]
             else:  # it was cancelled while it was sent out
-                self._cancelled.setdefault(executor, set()).add(job)
+                self._cancel_at(executor, job)
+
+    def _cancel_at(self, executor: str, job: str) -> None:
+        """Have *executor* told at once; several jobs that are cancelled at a time are one request."""
+        waiting = self._cancelled.setdefault(executor, set())
+        if not waiting:
+            self._spawn(self._ask(executor, {}, wait=0.0))
+        waiting.add(job)
 
     async def _lose(self, executor: str, ids: Sequence[str]) -> None:
         """Open the bidding again for jobs that *executor* did not carry out."""
