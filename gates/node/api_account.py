@@ -82,14 +82,14 @@ async def open_account(call: Call) -> Response:
 
 
 async def audit(call: Call) -> Response:
-    """The sums of all accounts at home here; `balanced` when they add up."""
+    """The sums of all accounts at home here; `balanced` when they add up, and `outbox`: blocks that are not anchored yet."""
     metrics: MeshMetrics = call.node.metrics.mesh
     with metrics.audit_seconds.time():
         sums = ledger.audit(call.node.context.ledger.read)
     balanced = sums["minted"] + sums["regenerated"] - sums["burned"] == sums["balances"] + sums["reserved"]
     balanced = balanced and sums["reserved"] == sums["held"]
     metrics.audits.labels("balanced" if balanced else "imbalanced").inc()
-    return json_answer({**sums, "balanced": balanced})
+    return json_answer({**sums, "balanced": balanced, "outbox": call.node.anchorer.depth})
 
 
 ROUTES: tuple[Route, ...] = (

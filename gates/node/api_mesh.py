@@ -6,7 +6,7 @@ import asyncio
 
 from starlette.responses import Response
 
-from gates.node import jobbook
+from gates.node import jobbook, jobpages
 from gates.node.api_account import require_home
 from gates.node.errors import Refusal
 from gates.node.http import LONGEST_PAGE, Call, Route, json_answer, load_json
@@ -54,7 +54,7 @@ def _carry_out(call: Call, done: asyncio.Future[Receipted]) -> None:
 async def jobs(call: Call) -> Response:
     """A page of the jobs that were submitted to this node, oldest first; `next` is the `after` of the page behind it."""
     after, limit = call.number("after", 0), call.number("limit", LONGEST_PAGE, lowest=1)
-    page, more = jobbook.jobs(call.node.context.jobs.read, after, min(limit, LONGEST_PAGE))
+    page, more = jobpages.jobs(call.node.context.jobs.read, after, min(limit, LONGEST_PAGE))
     call.node.metrics.mesh.page_jobs.observe(len(page))
     return json_answer({"jobs": page, "next": more})
 

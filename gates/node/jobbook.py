@@ -7,7 +7,7 @@ change over many jobs may catch the refusal of one and go on.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
@@ -33,7 +33,6 @@ LEGAL: Mapping[str, frozenset[str]] = {
 }
 FINAL = tuple(status for status, onward in LEGAL.items() if not onward)
 MOST_ROUNDS = 3
-LONGEST_RESULTS = 2**20
 _FINALS = ", ".join(f"'{status}'" for status in FINAL)
 _STATUSES = ", ".join(f"'{status}'" for status in LEGAL)
 TABLES = f"""
@@ -53,13 +52,7 @@ CREATE TABLE IF NOT EXISTS jobs_ended (
     status TEXT PRIMARY KEY CHECK (status IN ({_FINALS})), jobs INTEGER NOT NULL CHECK (jobs > 0)) WITHOUT ROWID
 """
 _RECORD = "number, id, owner, key, cost, status, events, executor, price, round, manifest, spec"
-_STATE = "number, owner, cost, status, events, executor, round, receipt_cid"
-_SHOWN = (
-    "number, status, owner, round, result, result_cid, receipt_cid, cpu_ms, reason, submitted_at, id AS job_id,"
-    " key AS idempotency_key, cost AS cost_mana, price AS price_mana, executor AS executor_did"
-)
-_NAMES = tuple(column.split()[-1] for column in _SHOWN.split(", "))
-_SELECT = f"SELECT {_SHOWN}, events FROM jobs"
+_STATE = "number, owner, cost, status, events, executor, round, receipt_cid, updated_at"
 _CHANGEABLE = frozenset({"executor", "price", "round", "receipt_cid", "result", "result_cid", "cpu_ms", "reason"})
 
 
@@ -185,6 +178,7 @@ class _State(NamedTuple):
     executor: str | None
     round: int
     receipt_cid: str | None
+    updated_at: int
 
 
 def advance(tx: Transaction, job: str, to: str, now: int, **columns: Any) -> bool:
@@ -297,10 +291,11 @@ def _state(tx: Transaction, job: str) -> _State:
 def _write(tx: Transaction, state: _State, to: str, now: int, columns: Mapping[str, Any]) -> None:
     """Write a transition: the job's row, its history, and how many have ended so."""
     assert columns.keys() <= _CHANGEABLE, sorted(columns)
+    at = max(now, state.updated_at)  # a clock that was set back does not turn a history around
     more = "".join(f", {name} = ?" for name in columns)
-    values = (to, state.events + 1, now, *columns.values(), state.number)
+    values = (to, state.events + 1, at, *columns.values(), state.number)
     tx.execute(f"UPDATE jobs SET status = ?, events = ?, updated_at = ?{more} WHERE number = ?", values)
-    tx.execute("INSERT INTO job_events VALUES (?, ?, ?, ?)", (state.number, state.events + 1, to, now))
+    tx.execute("INSERT INTO job_events VALUES (?, ?, ?, ?)", (state.number, state.events + 1, to, at))
     if to in FINAL:
         tx.execute("INSERT INTO jobs_ended VALUES (?, 1) ON CONFLICT (status) DO UPDATE SET jobs = jobs + 1", (to,))
 
@@ -320,58 +315,7 @@ def unfinished(read: Read) -> list[Job]:
     return [Job(*row) for row in read(query, ())]
 
 
-def job(read: Read, identifier: str) -> dict[str, Any] | None:
-    """The job with this id in the shape of the interface."""
-    rows = read(f"{_SELECT} WHERE id = ?", (identifier,))
-    return _shown(read, rows)[0] if rows else None
-
-
-def jobs(read: Read, after: int, limit: int) -> tuple[list[dict[str, Any]], int | None]:
-    """At most *limit* jobs beyond number *after*, oldest first, and the number to go on from when there are more.
-
-    Jobs with long results make a shorter page, of at least one.
-    """
-    numbers, more = _page(read, after, limit)
-    if not numbers:
-        return [], None
-    rows = read(f"{_SELECT} WHERE number BETWEEN ? AND ? ORDER BY number", (numbers[0], numbers[-1]))
-    return _shown(read, rows), numbers[-1] if more else None
-
-
-def _page(read: Read, after: int, limit: int) -> tuple[list[int], bool]:
-    """The numbers of the jobs on a page, and whether there are more behind it."""
-    query = "SELECT number, coalesce(length(result), 0) FROM jobs WHERE number > ? ORDER BY number LIMIT ?"
-    numbers: list[int] = []
-    characters = 0
-    for number, length in read(query, (after, limit + 1)):
-        characters += length
-        if len(numbers) == limit or (numbers and characters > LONGEST_RESULTS):
-            return numbers, True
-        numbers.append(number)
-    return numbers, False
-
-
 def counts(read: Read) -> dict[str, int]:
     """How many jobs have each status, without a pass over those that have ended."""
     query = f"SELECT status, count(*) FROM jobs WHERE status NOT IN ({_FINALS}) GROUP BY status"
     return dict.fromkeys(LEGAL, 0) | dict(read(f"{query} UNION ALL SELECT status, jobs FROM jobs_ended", ()))
-
-
-def _shown(read: Read, rows: Sequence[Any]) -> list[dict[str, Any]]:
-    histories = _histories(read, rows[0][0], rows[-1][0]) if rows else {}
-    return [_show(row, histories[row[0]]) for row in rows]
-
-
-def _histories(read: Read, first: int, last: int) -> dict[int, list[list[Any]]]:
-    """The histories of the jobs with these numbers and those between."""
-    found: dict[int, list[list[Any]]] = {}
-    query = "SELECT job, status, at FROM job_events WHERE job BETWEEN ? AND ? ORDER BY job, sequence"
-    for number, status, at in read(query, (first, last)):
-        found.setdefault(number, []).append([status, at])
-    return found
-
-
-def _show(row: Sequence[Any], history: list[list[Any]]) -> dict[str, Any]:
-    """A row in the shape of the interface; *history* was read later, and may be ahead of it."""
-    *values, events = row
-    return {**dict(zip(_NAMES, values, strict=True)), "history": history[:events]}

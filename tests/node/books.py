@@ -6,7 +6,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Any, TypeVar
 
-from gates.node import jobbook, ledger
+from gates.node import jobbook, jobpages, ledger
 from gates.node.submission import Submission, make_submission
 
 T = TypeVar("T")
@@ -45,7 +45,7 @@ class Books:
         return found
 
     def job(self, job: str) -> dict[str, Any]:
-        found = jobbook.job(self.read, job)
+        found = jobpages.job(self.read, job)
         assert found is not None
         return found
 

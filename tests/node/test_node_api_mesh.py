@@ -61,6 +61,7 @@ def made(folder: Path) -> Any:
         settings=SimpleNamespace(grant=50),
         federation=SimpleNamespace(is_home=lambda did: did != CAROL, home=lambda did: "node-b" if did == CAROL else "node-a"),
         lifecycle=lifecycle,
+        anchorer=SimpleNamespace(depth=0),
         metrics=SimpleNamespace(mesh=MeshMetrics(CollectorRegistry())),
         now=lambda: START,
     )
@@ -146,7 +147,9 @@ def test_a_job_whose_client_is_gone_before_the_answer_is_carried_out(node: Any) 
         asking.cancel()
         await asyncio.gather(asking, return_exceptions=True)
         assert asking.cancelled()
-        await node.ledger_store.write(lambda tx: None)
+        async with asyncio.timeout(5):
+            while not node.lifecycle.told:
+                await asyncio.sleep(0)
         assert node.lifecycle.told == [("take up", jobbook.job_id(ALICE, "k"))]
 
     driven(node, story)

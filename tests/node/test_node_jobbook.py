@@ -12,7 +12,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from gates.node import jobbook, ledger
+from gates.node import jobbook, jobpages, ledger
 from gates.node.errors import Refusal
 from gates.node.jobbook import FINAL, LEGAL, MOST_ROUNDS, IllegalTransition
 
@@ -101,7 +101,7 @@ def test_who_cannot_pay_has_no_job(books: Books) -> None:
     """And may come back under the same key."""
     with pytest.raises(Refusal) as caught:
         books.change(jobbook.submit, OWNER, echo("k", cost=101), NOW)
-    assert (caught.value.code, jobbook.jobs(books.read, 0, 10)) == (402, ([], None))
+    assert (caught.value.code, jobpages.jobs(books.read, 0, 10)) == (402, ([], None))
     assert refusal(books, jobbook.advance, jobbook.job_id(OWNER, "k"), "BiddingOpen", NOW) == 404
     submitted(books)
 
@@ -124,6 +124,14 @@ def test_only_a_legal_transition_is_made(books: Books, before: str, to: str) -> 
     else:
         assert refusal(books, jobbook.advance, job, to, NOW + 1) == 409
     assert books.job(job)["history"] == history
+
+
+def test_a_clock_that_is_set_back_does_not_turn_a_history_around(books: Books) -> None:
+    """Times never decrease."""
+    job = submitted(books)
+    for number, to in enumerate(ON_THE_WAY):
+        books.change(jobbook.advance, job, to, NOW + (5, 3, 9, 1)[number])
+    assert [at for _, at in books.job(job)["history"]] == [NOW, NOW + 5, NOW + 5, NOW + 9, NOW + 9]
 
 
 @pytest.mark.parametrize("end", FINAL)
@@ -233,7 +241,7 @@ def test_jobs_are_listed_in_pages_with_their_histories(books: Books) -> None:
     made = [brought(books, status, key=status) for status in ("Completed", "Submitted", "Cancelled", "Failed", "Executing")]
     found, after = [], 0
     while after is not None:
-        page, after = jobbook.jobs(books.read, after, 2)
+        page, after = jobpages.jobs(books.read, after, 2)
         assert len(page) <= 2
         found += page
     assert [job["job_id"] for job in found] == made
@@ -245,11 +253,11 @@ def test_long_results_make_short_pages(books: Books) -> None:
     """So that a page fits into memory; a job that is longer than a page has one of its own."""
     for each in range(4):
         brought(books, "Completed", key=f"k{each}")
-    books.tx.execute("UPDATE jobs SET result = printf('%.*c', ?, 'x') WHERE number < 4", (jobbook.LONGEST_RESULTS // 2,))
-    books.tx.execute("UPDATE jobs SET result = printf('%.*c', ?, 'x') WHERE number = 3", (jobbook.LONGEST_RESULTS + 1,))
+    books.tx.execute("UPDATE jobs SET result = printf('%.*c', ?, 'x') WHERE number < 4", (jobpages.LONGEST_RESULTS // 2,))
+    books.tx.execute("UPDATE jobs SET result = printf('%.*c', ?, 'x') WHERE number = 3", (jobpages.LONGEST_RESULTS + 1,))
     pages, after = [], 0
     while after is not None:
-        page, after = jobbook.jobs(books.read, after, 10)
+        page, after = jobpages.jobs(books.read, after, 10)
         pages.append([job["number"] for job in page])
     assert pages == [[1, 2], [3], [4]]
 
@@ -264,7 +272,7 @@ def test_a_history_that_is_read_later_is_not_ahead_of_its_job(books: Books) -> N
             books.change(jobbook.advance, job, "BiddingOpen", NOW)
         return rows
 
-    shown = jobbook.job(read, job)
+    shown = jobpages.job(read, job)
     assert shown is not None
     assert (shown["status"], shown["history"]) == ("Submitted", [["Submitted", NOW]])
 
@@ -434,7 +442,7 @@ class JobBookMachine(RuleBasedStateMachine):
 
     @invariant()
     def the_book_is_as_the_model(self) -> None:
-        shown, _ = jobbook.jobs(self.books.read, 0, 100)
+        shown, _ = jobpages.jobs(self.books.read, 0, 100)
         assert {job["job_id"]: [status for status, _ in job["history"]] for job in shown} == {
             job: expected.history for job, expected in self.expected.items()
         }
