@@ -21,6 +21,8 @@ from gates.node.storage import SqliteStorage
 from gates.node.sync import Sync
 
 AUTHOR = "did:key:z6MkTester"
+MEMORY = "/dev/shm" if Path("/dev/shm").is_dir() else None
+"""Where many stores are made in one test; on a disk, syncing them takes most of the time."""
 
 
 @dataclass
@@ -108,7 +110,6 @@ async def network(
         for name in names:
             store = SqliteStorage(folder / f"{name}.db", (dag.TABLES,))
             store.open()
-            store._writer.execute("PRAGMA synchronous = OFF")  # no process is killed here, and syncing takes most of the time
             store.start()
             blocks = Dag(store, projectors or {}, clock)
             merkle = Merkle(blocks, store)

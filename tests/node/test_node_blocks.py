@@ -12,7 +12,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from block_stores import AUTHOR, Clock, opened, with_dag
+from block_stores import AUTHOR, MEMORY, Clock, opened, with_dag
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -234,7 +234,7 @@ def test_the_root_depends_on_the_set_of_blocks_alone(batches: list[list[bytes]])
             assert kept.root() == Merkle(blocks, store).root() == from_scratch(so_far)
             assert kept.blocks == len(set(so_far))
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=MEMORY) as folder:
         with_dag(Path(folder) / "dag.db", use)
 
 

@@ -14,7 +14,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from block_stores import AUTHOR, LEDGER_TABLES, Clock, opened
+from block_stores import AUTHOR, LEDGER_TABLES, MEMORY, Clock, opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -196,7 +196,7 @@ def test_wherever_draining_fails_nothing_is_lost(steps: list[Any]) -> None:
             assert both.anchorer.depth == 0
             assert both.lost() == []
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=MEMORY) as folder:
         asyncio.run(whole(Path(folder)))
 
 

@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import pytest
-from block_stores import AUTHOR, BlockNode, Clock, Network, gone, network
+from block_stores import AUTHOR, MEMORY, BlockNode, Clock, Network, gone, network
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -98,7 +98,7 @@ def test_once_the_links_are_whole_a_few_rounds_make_all_nodes_equal(steps: list[
                 assert set(node.dag.tail(0, 100)[0]) == {cid_of(data) for data in payloads}
                 assert [node.dag.get(cid_of(data)) for data in payloads] == list(payloads)
 
-    with TemporaryDirectory() as folder:
+    with TemporaryDirectory(dir=MEMORY) as folder:
         asyncio.run(whole(folder))
 
 
