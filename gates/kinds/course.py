@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history.statements import availability, counts, recovery_time, undecided
+from gates.kinds.honesty import lies, shown
 from gates.kinds.replay import changes
 from gates.kinds.trial import Course, TrialPlan
 from gates.load.plan import LoadPlan
@@ -60,6 +61,7 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
         measurements=(
             *measurements(course.load, phases=phases, seed=request.seed),
             *fault_measurements(course),
+            *lies(course.polls, plan.faults, course.observations),
             *(measurement for outcome in outcomes for measurement in outcome.measurements),
         ),
         findings=(*_findings(plan, course), *(finding for outcome in outcomes for finding in outcome.findings)),
@@ -130,7 +132,8 @@ def _exhibits(plan: TrialPlan, course: Course, request: Request) -> tuple[Exhibi
 
     drawn = exhibits(course.load, limits=limits(request.gate.criteria), windows=_windows(course))
     checked = (exhibit for outcome in course.outcomes.values() for exhibit in outcome.exhibits)
-    return (*drawn[:2], _faults(course), *checked, _operations(plan, course), *drawn[2:], *course.logs)
+    ready = shown(course.polls, plan.faults, course.observations)
+    return (*drawn[:2], _faults(course), *ready, *checked, _operations(plan, course), *drawn[2:], *course.logs)
 
 
 def _windows(course: Course) -> list[Window]:
@@ -150,13 +153,13 @@ def _windows(course: Course) -> list[Window]:
 
 
 def _faults(course: Course) -> Table:
-    columns = ("fault", "struck", "asked for", "caused", "seen gone", "restarted", "seen back", "recovered", "how it was seen")
+    columns = ("fault", "struck", "asked for", "caused", "seen", "healing", "seen over", "recovered", "how it was seen")
     rows = []
     for each in course.observations:
         took = recovered(course.load, each)
         asked = f"{_at(each.asked_start)} to {_at(each.asked_end)}"
         times = tuple(_at(moment) for moment in (each.caused, each.seen_start, each.healing, each.seen_end))
-        back = "never" if took is None else f"{show(took, Unit.SECONDS)} after the restart"
+        back = "never" if took is None else f"{show(took, Unit.SECONDS)} after the healing"
         rows.append((each.fault, ", ".join(each.nodes), asked, *times, back, each.detail))
     return Table("Faults, in seconds from the start of load", columns, tuple(rows))
 

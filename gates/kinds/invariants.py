@@ -45,12 +45,7 @@ def _decoded(body: bytes, status: int, where: str) -> Any:
 
 def observe(invariants: Sequence[Invariant], fetch: Fetch, endpoints: Sequence[str]) -> dict[str, Any]:
     """What the target says, by invariant; those that ask the same question share one answer. Raises OSError."""
-    answers: dict[Any, Any] = {}
-    for invariant in invariants:
-        question = type(invariant).observe
-        if question not in answers:
-            answers[question] = invariant.observe(fetch, endpoints)
-    return {invariant.name: answers[type(invariant).observe] for invariant in invariants}
+    return _observed(invariants, fetch, endpoints, {})
 
 
 def observe_settled(
@@ -60,18 +55,50 @@ def observe_settled(
     *,
     clock: Callable[[], float],
     sleep: Callable[[float], None],
-    within: float = PATIENCE,
+    within: float | None = None,
 ) -> tuple[dict[str, Any], bool]:
-    """Observe until two answers in a row are the same; whether that came *within* so many seconds. Raises OSError."""
-    deadline = clock() + within
-    last = observe(invariants, fetch, endpoints)
+    """Observe what stands still; whether it does *within* so many seconds, by default the invariants' own. Raises OSError.
+
+    A target that stands still without having come to its end is watched for that long, and then observed as it is.
+    """
+    bound = max((getattr(each, "within", PATIENCE) for each in invariants), default=PATIENCE)
+    deadline = clock() + (bound if within is None else within)
+    last, _ = _look(invariants, fetch, endpoints)
+    still = False
     while clock() < deadline:
         sleep(PACE)
-        now = observe(invariants, fetch, endpoints)
-        if now == last:
-            return now, True
-        last = now
-    return last, False
+        now, ended = _look(invariants, fetch, endpoints)
+        still, last = now == last, now
+        if still and ended:
+            break
+    return _observed(invariants, fetch, endpoints, last), still
+
+
+def _look(invariants: Sequence[Invariant], fetch: Fetch, endpoints: Sequence[str]) -> tuple[dict[Any, Any], bool]:
+    """A cheap look where an invariant has one, else its whole answer, by question; and whether all has come to its end."""
+    looks: dict[Any, Any] = {}
+    ended = True
+    for invariant in invariants:
+        cheap = getattr(type(invariant), "at_rest", None)
+        question = cheap or type(invariant).observe
+        if question not in looks and cheap is not None:
+            looks[question], at_rest = invariant.at_rest(fetch, endpoints)  # type: ignore[attr-defined]
+            ended = ended and at_rest
+        elif question not in looks:
+            looks[question] = invariant.observe(fetch, endpoints)
+    return looks, ended
+
+
+def _observed(
+    invariants: Sequence[Invariant], fetch: Fetch, endpoints: Sequence[str], looks: Mapping[Any, Any]
+) -> dict[str, Any]:
+    """The whole answers, of which those that were looked at already are not asked for again."""
+    answers = dict(looks)
+    for invariant in invariants:
+        question = type(invariant).observe
+        if question not in answers:
+            answers[question] = invariant.observe(fetch, endpoints)
+    return {invariant.name: answers[type(invariant).observe] for invariant in invariants}
 
 
 def check(

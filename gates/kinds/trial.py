@@ -5,7 +5,7 @@ from __future__ import annotations
 import concurrent.futures
 import gzip
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +19,7 @@ from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault, play
 from gates.history.record import Recorder
 from gates.kinds import invariants as invariant
+from gates.kinds.honesty import Poll, Poller, vital
 from gates.kinds.replay import Retrier, chosen
 from gates.load.plan import LoadPlan
 from gates.model import Fetch, Invariant, InvariantOutcome, LogTail, Operation, Request
@@ -60,6 +61,7 @@ class Course:
         outcomes: of the invariants that could be checked; the worse of before and after the retries.
         problems: what could not be done, in sentences.
         deaths: exit codes of processes that ended though nobody asked, by name.
+        polls: of the readiness of nodes that could not be ready for a while.
     """
 
     load: LoadOutcome
@@ -69,6 +71,7 @@ class Course:
     problems: tuple[str, ...]
     deaths: Mapping[str, int]
     logs: tuple[LogTail, ...]
+    polls: tuple[Poll, ...] = ()
 
 
 @dataclass(slots=True)
@@ -80,6 +83,7 @@ class _Trial:
     invariants: Sequence[Invariant]
     request: Request
     fetch: Fetch
+    pollers: tuple[Poller, ...] = ()
 
     def run(self) -> Course:
         before, problems = self._before()
@@ -90,16 +94,18 @@ class _Trial:
             retries = self._retries(load.operations, clock)
             recorder.add(retries)
         after = self._settled(clock, "after the retries", problems)
-        _keep(self.request.evidence / ANSWERS, {"before": before, "after_faults": middle, "after_retries": after})
+        states = {"before": before, "after_faults": middle, "after_retries": after}
+        _keep(self.request.evidence / ANSWERS, {when: _shared(answers) for when, answers in states.items()})
         history = (*load.operations, *retries)
         found = [
             self._checked(history[: len(history) - hidden], before, answers, problems)
             for hidden, answers in ((len(retries), middle), (0, after))
             if before and answers
         ]
+        polls = tuple(poll for poller in self.pollers for poll in poller.polls)
         deaths = self.target.died()
         logs = self.target.logs() if deaths or problems else ()
-        return Course(load, observations, retries, _worst(found), tuple(dict.fromkeys(problems)), deaths, logs)
+        return Course(load, observations, retries, _worst(found), tuple(dict.fromkeys(problems)), deaths, logs, polls)
 
     def _before(self) -> tuple[Mapping[str, Any], list[str]]:
         try:
@@ -143,7 +149,21 @@ class _Trial:
         def clock() -> float:
             return time.monotonic() - start
 
-        return play(self.plan.faults, self.target, FAULTS, clock=clock, stop=stop), clock
+        self.pollers = tuple(self._pollers(clock))
+        try:
+            for poller in self.pollers:
+                poller.start()
+            return play(self.plan.faults, self.target, FAULTS, clock=clock, stop=stop), clock
+        finally:
+            for poller in self.pollers:
+                poller.finish()
+
+    def _pollers(self, clock: Callable[[], float]) -> Iterator[Poller]:
+        """One for every node that a fault keeps from being ready, where HTTP says whether it is."""
+        struck = {name for fault in self.plan.faults if vital(fault) for name in fault.nodes}
+        for name in sorted(struck & self.target.ready_paths.keys()):
+            url = self.target.endpoints[name] + self.target.ready_paths[name]
+            yield Poller(name, url, self.target.headers, clock)
 
     def _settled(self, clock: Callable[[], float], when: str, problems: list[str]) -> Mapping[str, Any]:
         """What the target says once nothing moves any more; empty when it does not answer."""
@@ -154,7 +174,7 @@ class _Trial:
             problems.append(f"{when} the target did not answer what the invariants ask: {error}")
             return {}
         if not settled:
-            problems.append(f"{when} the target's state still moved after {invariant.PATIENCE:g} s")
+            problems.append(f"{when} the target's state still moved when the time was up")
         return answers
 
     def _retries(self, history: Sequence[Operation], clock: Callable[[], float]) -> tuple[Operation, ...]:
@@ -182,6 +202,12 @@ def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]
     request.evidence.mkdir(parents=True, exist_ok=True)
     with running(request.gate.target, folder=Path(request.folder), seed=request.seed) as target:
         return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints, target.headers)).run()
+
+
+def _shared(answers: Mapping[str, Any]) -> Mapping[str, Any]:
+    """*answers* by invariant, where one that several invariants share stands once: the others say whose it is."""
+    first = {id(answer): name for name, answer in reversed(list(answers.items()))}
+    return {name: answer if first[id(answer)] == name else {"as": first[id(answer)]} for name, answer in answers.items()}
 
 
 def _keep(path: Path, value: Any) -> None:

@@ -17,6 +17,7 @@ from gates.faults import FAULTS
 from gates.faults.spec import FaultSpec, overlap, planned
 from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
+from gates.kinds.honesty import PERIOD, vital, watched
 from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.flows import mistake
 from gates.load.metrics import catalogue
@@ -42,6 +43,7 @@ from gates.quantity import show
 from gates.target.error import TargetError
 
 FEWEST_OPERATIONS = 200
+FEWEST_POLLS = 20
 START_RETRY_AND_STOP = 8.0
 HEALTHY, FAULTED = "healthy", "faulted"
 OWN = (
@@ -49,7 +51,7 @@ OWN = (
         "recovery.time",
         Unit.SECONDS,
         Rule.SINGLE,
-        "From the restart to the first right answer of the struck node that no failure followed within a second.",
+        "From the start of healing to the first right answer of the struck node that no failure followed within a second.",
     ),
     MetricSpec(
         "unavailable",
@@ -59,6 +61,13 @@ OWN = (
         at_least=FEWEST_OPERATIONS,
         phases=("fault",),
         selectors=True,
+    ),
+    MetricSpec(
+        "ready.lied",
+        Unit.COUNT,
+        Rule.CENSUS,
+        "Polls of a node's readiness that were answered with yes while a database that it can't do without was seen locked.",
+        at_least=FEWEST_POLLS,
     ),
     MetricSpec("valid.fault", Unit.COUNT, Rule.CENSUS, "Faults whose start and end no independent probe saw."),
 )
@@ -197,6 +206,8 @@ def _check_criteria(trial: TrialPlan, known: Mapping[str, Any], context: KindCon
         needed = measured_by.get(criterion.metric)
         if needed is not None and needed not in trial.invariants:
             context.error(where, f"the scenario does not check the invariant {needed!r}", f"add {needed} to its invariants")
+        if criterion.metric == "ready.lied" and not any(vital(fault) for fault in trial.faults):
+            context.error(where, "no fault of the scenario keeps a node from being ready", "add a fault `lock: {...}`")
         if criterion.metric == "unavailable" and (criterion.phase, criterion.selector) not in (
             ("fault", HEALTHY),
             ("fault", FAULTED),
@@ -224,6 +235,8 @@ class _Samples:
     def _own(self, criterion: Criterion, censuses: set[str]) -> Samples | None:
         if criterion.metric == "unavailable":
             return self._census(self._during_faults(struck=criterion.selector == FAULTED))
+        if criterion.metric == "ready.lied":
+            return self._polls()
         if criterion.metric in censuses:
             return self._census(self.trial.load.seconds - self._during_faults(struck=True))
         return None
@@ -236,6 +249,10 @@ class _Samples:
             for fault in self.trial.faults
         ]
         return sum(shares)
+
+    def _polls(self) -> Samples:
+        seconds = sum(watched(fault.start, fault.end) for fault in self.trial.faults if vital(fault))
+        return Samples(int(seconds / PERIOD), lambda needed: f"faults that last {needed * PERIOD:g} s longer would do")
 
     def _census(self, seconds: float) -> Samples:
         rate = self.trial.load.rate

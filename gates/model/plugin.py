@@ -204,6 +204,10 @@ class Invariant(Protocol):
     summary: str
     metrics: tuple[MetricSpec, ...]
 
+    # It may also have `at_rest(fetch, endpoints) -> tuple[Any, bool]`: a cheap answer that stands still when the target does,
+    # and whether everything has come to its end; then the target is observed once, when it is at rest, or `within` seconds
+    # (an attribute) after the last request. Without it, the target is observed until two answers in a row are the same.
+
     def observe(self, fetch: Fetch, endpoints: Sequence[str]) -> Any:
         """What the target says of itself; called before load and after all faults are healed. Plain JSON."""
         ...

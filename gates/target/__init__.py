@@ -13,6 +13,7 @@
         target.died()                   # Mapping[str, int]: processes that ended though nobody asked, with exit codes
         target.logs()                   # tuple[LogTail, ...]: the last lines of every process
         target.processes()              # Mapping[str, int]: name -> process id, for probes
+        target.ready_paths              # Mapping[str, str]: the path that says whether it is ready, where HTTP does
         target.data("node-b")           # Path of its data folder, which survives a restart
 
 A process that dies at start or never gets ready is a `TargetError` whose `tail` holds its last log lines.

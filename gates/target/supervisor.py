@@ -68,6 +68,7 @@ class RunningTarget:
         self.endpoints: Mapping[str, str] = {**own, **layout.urls, **proxied}
         self.controls: frozenset[str] = frozenset(layout.controls)
         self.headers: Mapping[str, str] = dict(layout.headers)
+        self.ready_paths: Mapping[str, str] = {name: spec.ready.http for name, spec in self._specs.items() if spec.ready.http}
         self.proxy_logs: Mapping[str, Path] = {name: _proxy_log(home, name) for name in proxied}
 
     def _process(self, spec: ProcessSpec, spawner: ThreadPoolExecutor) -> Process:

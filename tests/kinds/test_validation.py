@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import signal
 import sqlite3
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, suppress
 from dataclasses import dataclass, replace
@@ -24,9 +26,10 @@ from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history import record
 from gates.kinds.course import fault_measurements, phases_of
+from gates.kinds.honesty import Poll, Poller, lies, shown
 from gates.kinds.invariants import fetcher, observe, observe_settled, worse
 from gates.kinds.replay import Retrier, changes, chosen
-from gates.kinds.trial import Course, TrialPlan
+from gates.kinds.trial import Course, TrialPlan, _shared
 from gates.kinds.validation import Validation
 from gates.load.plan import LoadPlan
 from gates.model import (
@@ -42,7 +45,7 @@ from gates.model import (
     Series,
     Unit,
 )
-from gates.node.plugin import FLOWS
+from gates.node.flows import FLOWS
 from gates.pipeline.judge import judge_gate
 from gates.spec import resolve
 
@@ -260,6 +263,125 @@ def test_settled_is_two_equal_answers_in_a_row() -> None:
     _, restless = ticking(list(range(1000)))
     assert not observe_settled(invariants, restless, ["a"], clock=lambda: now[0], sleep=sleep)[1]
     assert now[0] == pytest.approx(0.3 + 5.0, abs=0.15)
+
+
+class Resting(Counting):
+    """An invariant with a cheap look, at rest once that is 3."""
+
+    within = 0.5
+
+    def at_rest(self, fetch: Any, endpoints: Sequence[str]) -> tuple[Any, bool]:
+        looked = fetch(endpoints[0], "/look")
+        return looked, looked == 3
+
+
+def test_a_target_at_rest_is_observed_once() -> None:
+    """Cheap looks until it stands still and has come to its end; only then is everything asked for."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    asked, fetch = ticking([1, 1, 1, 3, 3, 9])
+    invariants = [Resting("x"), Resting("y")]
+    assert observe_settled(invariants, fetch, ["a"], clock=lambda: now[0], sleep=sleep) == ({"x": 9, "y": 9}, True)
+    assert asked == ["/look"] * 5 + ["/n"]
+
+
+def test_a_target_that_never_comes_to_its_end_is_observed_at_the_bound() -> None:
+    """It stands still, so its state can be judged, and it is given the invariant's own time before."""
+    now = [0.0]
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    asked, fetch = ticking([1])
+    assert observe_settled([Resting("x")], fetch, ["a"], clock=lambda: now[0], sleep=sleep) == ({"x": 1}, True)
+    assert 0.5 <= now[0] < 0.7
+    assert asked[-1] == "/n"
+
+
+def test_an_answer_that_invariants_share_is_kept_once() -> None:
+    """The others say whose it is; equal answers of different questions stay apart."""
+    shared, other = {"n": 1}, {"n": 1}
+    assert _shared({"x": shared, "y": other, "z": shared}) == {"x": {"n": 1}, "y": {"n": 1}, "z": {"as": "x"}}
+
+
+# --- whether a node says that it is not ready -------------------------------------------------------------------------
+
+LOCK = PlannedFault("database-locked", {"node": "b", "file": "ledger.db", "vital": True}, 5, 12, ("b",))
+LOCKED = Observation("database-locked", ("b",), 5, 12, 5.0, 12.0, 5.0, 12.1)
+
+
+def asked(at: float, code: int, node: str = "b", took: float = 0.1) -> Poll:
+    return Poll(node, at, at + took, code)
+
+
+@pytest.mark.parametrize(
+    ("polls", "lied", "n"),
+    [
+        ([asked(8, 503), asked(9, 503)], 0, 2),
+        ([asked(8, 503), asked(9, 200), asked(10, 204)], 2, 3),
+        ([asked(4, 200), asked(6, 200), asked(11.95, 200), asked(13, 200), asked(8, 503)], 0, 1),
+        ([asked(8, 200, "a"), asked(8, 503)], 0, 1),
+        ([asked(8, 0), asked(9, 503)], 0, 1),
+    ],
+    ids=["honest", "lies", "before, not noticed yet, healed meanwhile, after", "another node", "no answer"],
+)
+def test_yes_is_a_lie_while_the_fault_is_seen(polls: list[Poll], lied: int, n: int) -> None:
+    """Once the node had time to notice; only what was asked and answered inside of the window is counted."""
+    (found,) = lies(polls, [LOCK], [LOCKED])
+    assert (found.metric, found.value, found.n) == ("ready.lied", lied, n)
+    (table,) = shown(polls, [LOCK], [LOCKED])
+    assert sum(int(row[-1]) for row in table.rows) == len(polls)
+
+
+@pytest.mark.parametrize(
+    ("polls", "fault", "observation"),
+    [
+        ([asked(8, 200)], LOCK, replace(LOCKED, seen_end=None)),
+        ([asked(8, 200)], replace(LOCK, settings={**LOCK.settings, "vital": False}), LOCKED),
+        ([asked(8, 200)], PlannedFault("crash", {"node": "b"}, 5, 12, ("b",)), replace(LOCKED, fault="crash")),
+        ([], LOCK, LOCKED),
+    ],
+    ids=["a fault that was not seen to end", "a file that it can do without", "a crash", "no polls"],
+)
+def test_without_a_window_nothing_is_measured(polls: list[Poll], fault: PlannedFault, observation: Observation) -> None:
+    """No data is no zero."""
+    assert lies(polls, [fault], [observation]) == ()
+
+
+def test_readiness_is_polled_with_the_targets_headers(server: Any) -> None:
+    """Ten times a second, until told to stop; a server that hangs up has given no answer."""
+    poller = Poller("b", f"http://127.0.0.1:{server.server_port}/ready", {"X-API-Key": "k"}, time.monotonic)
+    poller.start()
+    while len(poller.polls) < 3:
+        assert poller.is_alive()
+    poller.finish()
+    assert {poll.code for poll in poller.polls} == {501}
+    assert all(later.asked - one.asked > 0.09 for one, later in itertools.pairwise(poller.polls))
+    gone = Poller("b", "http://127.0.0.1:1/ready", {}, time.monotonic)
+    assert gone._ask() == 0
+
+
+READY = "      ready.lied: {at_most: 0}\n"
+
+
+def test_a_scenario_without_a_vital_fault_can_not_say_whether_ready_lies(tmp_path: Path) -> None:
+    """Neither a crash nor a file that the node can do without keeps it from being ready."""
+    for fault in ("crash: {node: node-b}", "lock: {node: node-b, file: dag.db, vital: false}"):
+        with pytest.raises(GatesError, match="no fault of the scenario keeps a node from being ready"):
+            planned(tmp_path, SCENARIO.replace("crash: {node: node-b}", fault), criteria=READY)
+
+
+def test_a_lock_must_last_long_enough_to_poll(tmp_path: Path) -> None:
+    """Two seconds to notice, and two more for twenty polls."""
+    locked = SCENARIO.replace("crash: {node: node-b}", "lock: {node: node-b, file: ledger.db}")
+    with pytest.raises(GatesError, match="ready.lied"):
+        planned(tmp_path, locked, criteria=READY)
+    gate = planned(tmp_path, locked.replace("for: 5 s", "for: 11 s"), criteria=READY)
+    assert gate.missing == ()
+    assert codec.from_json(TrialPlan, gate.settings).faults[0].name == "database-locked"
 
 
 def test_the_worse_of_two_answers_counts() -> None:
