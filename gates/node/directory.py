@@ -49,7 +49,7 @@ class Watched:
     detector: Detector
     record: Record | None = None
     standing: Standing = "member"
-    shown: State = State.DOWN
+    shown: State | None = None
     polls: int = 0
     greeted: bool = False
 
@@ -205,11 +205,11 @@ class Directory:
 
     def _show(self, name: str, watched: Watched) -> None:
         state = watched.detector.state(self._clock())
-        for each in State:
-            self._metrics.state.labels(name, each).set(each is state)
         if state is not watched.shown:
             watched.shown = state
             self._metrics.changes.labels(name, state).inc()
+            for each in State:
+                self._metrics.state.labels(name, each).set(each is state)
 
     def _count(self) -> None:
         self._metrics.members.set(0 if self.left else 1 + len(self.peers()))
