@@ -2,68 +2,80 @@
 
 from __future__ import annotations
 
-import argparse
-import re
+import logging
+import resource
 import signal
 import socket
 import sys
 from collections.abc import Sequence
-from pathlib import Path
-from typing import Any
+from contextlib import suppress
 
 import uvicorn
 
-from gates.node.app import Node
-from gates.node.metrics import Metrics
-from gates.node.peers import Peers
+from gates.node.draining import DrainingServer
+from gates.node.errors import StoreUnavailable
+from gates.node.identity import DamagedKey
+from gates.node.node import Node
 from gates.node.protocol import BoundedProtocol
-from gates.node.store import Store, StoreUnavailable
+from gates.node.settings import InvalidSettings, parse
+
+MOST_CONNECTIONS = 8_192
+_FILES = MOST_CONNECTIONS + 256
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Serve until SIGTERM or SIGINT. 0 after a clean end, 1 when the port or the data folder can't be had."""
-    options = parse(arguments)
-    metrics = Metrics()
-    store = Store(options.data, f"did:icn:{options.name}", committed=metrics.committed)
+    """Serve until SIGTERM or SIGINT.
+
+    0 after a clean end, 1 when the port, the key or a database can't be had, 2 for wrong settings.
+    """
+    logging.basicConfig(stream=sys.stderr, level=logging.WARNING, format="%(levelname)s %(name)s: %(message)s")
     try:
-        listener = _listen(options.port)
-        store.open(options.mana)
-    except (OSError, StoreUnavailable) as error:
-        sys.stderr.write(f"{options.name}: {error}\n")
+        settings = parse(arguments)
+    except InvalidSettings as error:
+        sys.stderr.write(f"{error}\n")
+        return 2
+    _raise_limit()
+    try:
+        listener = _listen(settings.port)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        node = Node(settings, url)
+    except (OSError, StoreUnavailable, DamagedKey) as error:
+        sys.stderr.write(f"{settings.name}: {error}\n")
         return 1
     signal.signal(signal.SIGTERM, _leave)
     with listener:
-        sys.stderr.write(f"{options.name}: http://127.0.0.1:{listener.getsockname()[1]}\n")
-        server = uvicorn.Server(_configuration(options, store, metrics))
+        sys.stderr.write(f"{settings.name}: {url}\n")
+        server = DrainingServer(_configuration(node), node, listener)
         server.run([listener])
     return 0 if server.started else 1
 
 
-def parse(arguments: Sequence[str] | None) -> argparse.Namespace:
-    """The node's command line."""
-    parser = argparse.ArgumentParser(prog="python -m gates.node", description="One node of the reference federation.")
-    parser.add_argument("--name", required=True, type=_name, help="the node's name, part of its DID")
-    parser.add_argument("--data", required=True, type=Path, help="folder of its database; made when it is not there")
-    parser.add_argument("--port", default=0, type=int, help="port on 127.0.0.1; 0 takes a free one and prints it")
-    parser.add_argument("--peers", default={}, type=_peers, help="name=url,... of the other nodes")
-    parser.add_argument("--mana", default=1_000_000, type=int, help="minted once, when the database is made")
-    return parser.parse_args(arguments)
-
-
-def _configuration(options: argparse.Namespace, store: Store, metrics: Metrics) -> uvicorn.Config:
-    peers = Peers(options.peers, changed=lambda name, up: metrics.peers.labels(name).set(up))
-    node = Node(options.name, store, peers, metrics)
-    quiet: dict[str, Any] = {"access_log": False, "log_level": "warning", "server_header": False, "date_header": False}
+def _configuration(node: Node) -> uvicorn.Config:
     return uvicorn.Config(
-        node.application(),
+        node.server,
         loop="uvloop",
         http=BoundedProtocol,
         ws="none",
         lifespan="on",
+        interface="asgi3",
+        proxy_headers=False,
+        limit_concurrency=MOST_CONNECTIONS,
         timeout_keep_alive=75,
-        timeout_graceful_shutdown=5,
-        **quiet,
+        timeout_graceful_shutdown=1,
+        access_log=False,
+        log_level="warning",
+        server_header=False,
+        date_header=False,
     )
+
+
+def _raise_limit() -> None:
+    """Let the process have a file for each connection, where the system allows."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = _FILES if hard == resource.RLIM_INFINITY else min(_FILES, hard)
+    if soft != resource.RLIM_INFINITY and soft < wanted:
+        with suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (wanted, hard))
 
 
 def _listen(port: int) -> socket.socket:
@@ -82,18 +94,7 @@ def _leave(_number: int, _frame: object) -> None:
     raise SystemExit(0)
 
 
-def _name(text: str) -> str:
-    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,62}", text):
-        raise argparse.ArgumentTypeError("expected lower-case letters, digits and dashes")
-    return text
-
-
-def _peers(text: str) -> dict[str, str]:
-    pairs = [pair.partition("=") for pair in text.split(",") if pair]
-    if not all(name and url.startswith("http://") for name, _, url in pairs):
-        raise argparse.ArgumentTypeError("expected name=http://host:port,...")
-    return {name: url for name, _, url in pairs}
-
+__all__ = ["main", "parse"]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -23,8 +23,15 @@ class Probe:
         """Whether the dependency answered in time."""
         if self._under_way is None or self._under_way.done():
             self._under_way = asyncio.ensure_future(self._attempt())
+            self._under_way.add_done_callback(_looked_at)
         try:
             await asyncio.wait_for(asyncio.shield(self._under_way), self._patience)
         except self._failures:
             return False
         return True
+
+
+def _looked_at(attempt: asyncio.Future[object]) -> None:
+    """Take note of an error that came after the last asker had lost patience."""
+    if not attempt.cancelled():
+        attempt.exception()

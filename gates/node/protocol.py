@@ -1,24 +1,51 @@
-"""uvicorn's HTTP protocol with a bound on a request's head, which it would otherwise collect without end."""
+"""uvicorn's HTTP protocol with bounds: on a request's head, on the time that it takes, and on the time that an answer waits."""
 
 from __future__ import annotations
 
+import asyncio
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 LARGEST_HEAD = 64 * 1024
+HEAD_PATIENCE = 15.0
+ANSWER_PATIENCE = 30.0
+_TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
-    """Closes a connection that sends more than `LARGEST_HEAD` bytes without coming to the end of a request's head."""
+    """Closes a connection whose request's head is longer than `LARGEST_HEAD` or not whole within `HEAD_PATIENCE` seconds.
+
+    One that does not take its answer for `ANSWER_PATIENCE` seconds is closed as well, so that nobody makes the node keep
+    answers in memory.
+    """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
         super().__init__(*arguments, **named)
         self._head = 0
         self._in_head = True
+        self._patience: asyncio.TimerHandle | None = None
+        self._reader: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: Any) -> None:
+        super().connection_made(transport)
+        self._patience = self.loop.call_later(HEAD_PATIENCE, self._too_slow)
+        self._opened(1)
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        _cancel(self._patience)
+        _cancel(self._reader)
+        self._opened(-1)
+        super().connection_lost(exc)
+
+    def _opened(self, change: int) -> None:
+        if (told := getattr(self.app, "opened", None)) is not None:
+            told(change)
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
+            if self._head == 0 and self._patience is None:
+                self._patience = self.loop.call_later(HEAD_PATIENCE, self._too_slow)
             self._head += len(data)
         super().data_received(data)
         if self._in_head and self._head > LARGEST_HEAD:
@@ -26,8 +53,30 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_headers_complete(self) -> None:
         self._in_head = False
+        _cancel(self._patience)
+        self._patience = None
         super().on_headers_complete()
 
     def on_message_complete(self) -> None:
         self._head, self._in_head = 0, True
         super().on_message_complete()
+
+    def _too_slow(self) -> None:
+        if not self.transport.is_closing():
+            if self._head:
+                self.transport.write(_TOO_SLOW)
+            self.transport.close()
+
+    def pause_writing(self) -> None:
+        super().pause_writing()
+        self._reader = self.loop.call_later(ANSWER_PATIENCE, self.transport.abort)
+
+    def resume_writing(self) -> None:
+        _cancel(self._reader)
+        self._reader = None
+        super().resume_writing()
+
+
+def _cancel(timer: asyncio.TimerHandle | None) -> None:
+    if timer is not None:
+        timer.cancel()
