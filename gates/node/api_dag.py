@@ -11,7 +11,7 @@ from starlette.responses import Response
 from gates.node.cid import CODECS, encode, parse
 from gates.node.dag import LONGEST_TTL, Dag, key_of
 from gates.node.errors import Refusal
-from gates.node.http import Call, Route, integer, json_answer, text
+from gates.node.http import LONGEST_PAGE, Call, Route, integer, json_answer, text
 from gates.node.merkle import BUCKETS, LARGEST_PAGE, WIDTH, Merkle
 from gates.node.sync import MOST_BLOCKS, MOST_BYTES
 
@@ -56,6 +56,14 @@ async def unpin(call: Call) -> Response:
 async def root(call: Call) -> Response:
     """The Merkle root and the number of blocks under it."""
     return json_answer({"root": _merkle(call).root(), "blocks": _merkle(call).blocks})
+
+
+async def blocks(call: Call) -> Response:
+    """A page of all blocks, in the order in which they came here; `next` is the `after` of the page behind it."""
+    after, limit = call.number("after", 0), call.number("limit", MOST_BLOCKS, lowest=1)
+    page, more = _dag(call).page(after, min(limit, LONGEST_PAGE), MOST_BYTES)
+    shown = [{"cid": cid, "data": b64encode(data).decode()} for cid, data in page]
+    return json_answer({"blocks": shown, "next": more})
 
 
 # --- what peers ask ---------------------------------------------------------------------------------------------------
@@ -148,6 +156,7 @@ ROUTES: tuple[Route, ...] = (
     Route("POST", "/dag/pin", pin),
     Route("POST", "/dag/unpin", unpin),
     Route("GET", "/dag/root", root),
+    Route("GET", "/dag/blocks", blocks, priority=5),
     Route("POST", "/peer/dag/root", peer_root, peer=True, priority=1),
     Route("POST", "/peer/dag/buckets", peer_buckets, peer=True, priority=1),
     Route("POST", "/peer/dag/cids", peer_cids, peer=True, priority=1),

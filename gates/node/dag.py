@@ -248,6 +248,26 @@ class Dag:
         rows = self._store.read("SELECT number, key FROM blocks WHERE number > ? ORDER BY number LIMIT ?", (after, limit))
         return [cid_at(key) for _, key in rows], rows[-1][0] if rows else after
 
+    def page(self, after: int, limit: int, most: int) -> tuple[list[tuple[str, bytes]], int | None]:
+        """CID and stored bytes of at most *limit* blocks beyond number *after*, up to *most* bytes and at least one.
+
+        In the order of their commits, with the number to go on from when there may be more. The bytes are as they are stored:
+        who reads them all, as an auditor does, hashes them itself.
+        """
+        query = "SELECT number, key, length(data) FROM blocks WHERE number > ? ORDER BY number LIMIT ?"
+        rows, fitting = self._store.read(query, (after, limit)), 0
+        for _, _, size in rows:
+            most -= size
+            if most < 0 and fitting:
+                break
+            fitting += 1
+        if not fitting:
+            return [], None
+        last = rows[fitting - 1][0]
+        query = "SELECT key, data FROM blocks WHERE number > ? AND number <= ? ORDER BY number"
+        found = [(cid_at(key), data) for key, data in self._store.read(query, (after, last))]
+        return found, last if fitting < len(rows) or len(rows) == limit else None
+
     @property
     def last(self) -> int:
         """The number of the newest block, 0 when there is none."""
