@@ -104,7 +104,7 @@ class Route:
 
 def json_answer(value: Any, code: int = 200, headers: Mapping[str, str] | None = None) -> Response:
     """*value* as a JSON response."""
-    body = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode()
+    body = _encode(value).encode()
     return Response(body, code, headers, "application/json")
 
 
@@ -117,7 +117,7 @@ def refused(refusal: Refusal) -> Response:
 def load_json(body: bytes, what: str = "the body") -> Any:
     """The JSON in *body*. Raises Refusal with 400 for what is no UTF-8 JSON or nested too deeply, 422 for half a character."""
     try:
-        value = json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        value = _decode(body.decode())
     except (ValueError, RecursionError):
         raise Refusal(400, f"{what}: not valid UTF-8 JSON") from None
     if body.count(b"[") + body.count(b"{") > DEEPEST and _deeper(value, DEEPEST):
@@ -177,6 +177,10 @@ def _finite(digits: str) -> float:
     if found in (float("inf"), float("-inf")):
         raise ValueError(digits)
     return found
+
+
+_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 
 def _deeper(value: Any, levels: int) -> bool:

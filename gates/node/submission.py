@@ -19,6 +19,7 @@ MOST_ITERATIONS = 10_000_000
 _RESOURCES = ("cpu_cores", "memory_mb", "storage_mb")
 _CONTENT_ID = re.compile(r"[A-Za-z0-9]{1,128}")
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
+_canonical = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,7 +57,7 @@ def make_submission(manifest: Any, spec: Any, cost: Any, key: str | None) -> Sub
     check_spec(spec)
     http.integer({"cost_mana": cost}, "cost_mana", lowest=1, highest=HIGHEST_COST)
     canonical = _canonical(spec)
-    content = hashlib.sha256(_canonical([manifest, canonical, cost]).encode()).hexdigest()
+    content = hashlib.sha256(f"{manifest} {cost} {canonical}".encode()).hexdigest()
     return Submission(_checked_key(key, content), content, manifest, canonical, cost)
 
 
@@ -97,7 +98,3 @@ def _decoded(text: Any) -> bytes:
         return base64.b64decode(text, validate=True)
     except (TypeError, ValueError, binascii.Error):
         raise Refusal(422, "spec_bytes: expected a base64 string") from None
-
-
-def _canonical(value: Any) -> str:
-    return json.dumps(value, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
