@@ -181,6 +181,10 @@ class Federation(Directory):
             await self._accept(record)
         elif outcome == "unmet":
             self._news.set()  # a founding member says hello: go and meet it at its own address
+        elif outcome == "own" and record.at >= self._own.at and record.document != self._own.document:
+            # This node's clock went back since it signed the record that the others have: what it says now must count.
+            self._own = self._say(self._own.state, record.at + 1)
+            self.spread()
         self._metrics.records.labels(outcome).inc()
         return outcome
 
@@ -202,7 +206,7 @@ class Federation(Directory):
 
     async def join(self, url: str) -> Peer:
         """Join the federation of the node at *url*; known to all its members a moment later. Raises Refusal."""
-        self._own, before = make(self.identity, self.name, self.url, "member", self._now()), self._own
+        self._own, before = self._say("member"), self._own
         try:
             met = await self._meet(url)
             if met.founding != self.founding and len(self.founding) > 1:
@@ -247,7 +251,7 @@ class Federation(Directory):
 
     async def leave(self) -> None:
         """Leave the federation, and tell the members that answer; the others hear it from them."""
-        record = make(self.identity, self.name, self.url, "left", self._now())
+        record = self._say("left")
         await self._store.write(lambda tx: keep(tx, record, "left"))
         told = self.peers()
         self._own = record
@@ -260,6 +264,11 @@ class Federation(Directory):
         if watched is None or watched.record is None:
             raise Refusal(404, f"no member {name[:100]!r} was met")
         await self._accept(watched.record, "evicted")
+
+    def _say(self, standing: Standing, lowest: int = 0) -> Record:
+        """A record of this node's own, later than its last."""
+        at = max(self._now(), self._own.at + 1, lowest)
+        return make(self.identity, self.name, self.url, standing, at)
 
     def _refuse(self, name: str, text: str) -> NoReturn:
         self._note(name, text)

@@ -16,6 +16,7 @@ import aiohttp
 import pytest
 from small_node import KEY, SmallNode, listening, until
 
+from gates.node.auth import Clients
 from gates.node.cid import encode
 from gates.node.detector import State
 from gates.node.errors import Refusal
@@ -314,6 +315,43 @@ def test_who_stops_answering_is_suspected_and_heard_again(tmp_path: Path) -> Non
             listener = second_again(places["node-b"])
             async with SmallNode(tmp_path / "b", "node-b", 2, listener, {"node-a": places["node-a"]}).running():
                 await until(lambda: len(node.federation.alive()) == 1)
+
+    asyncio.run(scenario())
+
+
+def test_a_node_whose_clock_went_back_is_still_believed(tmp_path: Path) -> None:
+    """It hears its own later record from the others, and says what it has to say with a later one."""
+
+    async def scenario() -> None:
+        async with federation(tmp_path, ("node-a", "node-b")) as nodes:
+            first, second = nodes["node-a"].federation, nodes["node-b"].federation
+            await until(lambda: second._watched["node-a"].record is not None)
+            said = second._watched["node-a"].record
+            assert said is not None
+            first._now = lambda: said.at - 3_600_000
+            first._own = make(first.identity, first.name, first.url, "member", said.at - 3_600_000)
+            await first.greet(first.peers()[0])
+            assert first._own.at == said.at + 1
+            await first.leave()
+            await until(lambda: second.peers() == [])
+
+    asyncio.run(scenario())
+
+
+def test_every_figure_moves(tmp_path: Path) -> None:
+    """No family of this part stays at nothing while nodes work and clients ask."""
+
+    async def scenario() -> None:
+        async with federation(tmp_path, ("node-a", "node-b")) as nodes:
+            first = nodes["node-a"]
+            assert await first.client.call("node-b", "GET", "/federation/peers") == [first.identity.did]
+            with pytest.raises(Refusal, match="only this node's own key"):
+                await first.client.call("node-b", "POST", "/network/connect", {"peer": "node-a"})
+            first.gatekeeper._clients = Clients(0.001, 1)
+            assert [(await asked(first, "GET", "/federation/status"))[0] for _ in range(2)] == [200, 429]
+            for family in first.registry.collect():
+                values = [sample.value for sample in family.samples if not sample.name.endswith("_created")]
+                assert any(values) or family.name in {"icn_peer_calls_in_flight"}, family.name
 
     asyncio.run(scenario())
 
