@@ -25,6 +25,7 @@ from gates.node.metrics_federation import FederationMetrics
 from gates.node.records import MOST_MEMBERS, TABLES, Record, Standing, checked_url, keep, keep_founding, make, parse
 from gates.node.settings import Settings
 from gates.node.storage import Storage
+from gates.recovery import RecoveryError
 
 PATIENCE = 0.5
 GREET_EVERY = 30
@@ -112,7 +113,7 @@ class Federation(Directory):
     async def _try_greet(self, peer: Peer) -> None:
         try:
             await self.greet(peer)
-        except (PeerUnavailable, Refusal, *FAILURES):
+        except (PeerUnavailable, Refusal, RecoveryError, *FAILURES):
             return  # counted; the next poll tries again
 
     # --- handshakes ---------------------------------------------------------------------------------------------------
