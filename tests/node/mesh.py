@@ -12,7 +12,7 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from gates.node import api_peer, jobbook, ledger, lifecycle, outbox
+from gates.node import api_peer, jobbook, jobpages, ledger, lifecycle, outbox
 from gates.node.auction import Auction
 from gates.node.clock import now_ms
 from gates.node.errors import PeerUnavailable
@@ -84,7 +84,7 @@ class MeshNode:
         return receipted.job
 
     def job(self, job: str) -> dict[str, Any]:
-        shown = jobbook.job(self.store.read, job)
+        shown = jobpages.job(self.store.read, job)
         assert shown is not None
         return shown
 
