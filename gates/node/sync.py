@@ -119,7 +119,7 @@ class Sync:
             self._tails[peer] = _Tail(newest)
             return EQUAL
         tail = self._tails.get(peer)
-        if tail is None or newest < tail.number or tail.rounds >= TREE_EVERY or not await self._follow(peer, tail):
+        if tail is None or tail.rounds >= TREE_EVERY or not await self._follow(peer, tail):
             self._tails.pop(peer, None)
             await self._compare(peer)
             self._tails[peer] = _Tail(newest)
