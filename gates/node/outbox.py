@@ -22,6 +22,7 @@ from gates.recovery import Exponential
 
 BATCH = 256
 PACE = 0.1
+LINGER = 0.01
 BACKOFF = Exponential(0.1, 5.0, jitter="equal")
 TABLES = """
 CREATE TABLE IF NOT EXISTS outbox (
@@ -76,7 +77,7 @@ class Anchorer:
                 await self._task
 
     def wake(self) -> None:
-        """Look at once, when no pause after a failure is under way."""
+        """Look soon, when no pause after a failure is under way."""
         self._woken.set()
 
     async def drain(self) -> int:
@@ -107,6 +108,7 @@ class Anchorer:
     async def _pause(self) -> None:
         with suppress(TimeoutError):
             await asyncio.wait_for(self._woken.wait(), PACE)
+            await asyncio.sleep(LINGER)  # whoever woke us is seldom alone, and one commit takes them all
         self._woken.clear()
 
     def _waiting(self, after: int) -> list[tuple[Any, ...]]:

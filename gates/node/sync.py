@@ -95,10 +95,6 @@ class Sync:
             if names:
                 await self.pull(names[int(self._draw() * len(names))])
 
-    async def pull_all(self) -> list[str]:
-        """A round with every peer that is alive; how each ended."""
-        return [await self.pull(name) for name in self._peers()]
-
     async def pull(self, peer: str) -> str:
         """One round with *peer*: `equal`, `pulled` or `failed`, never an error. One round at a time."""
         started = time.perf_counter()
