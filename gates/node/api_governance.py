@@ -4,21 +4,22 @@ from __future__ import annotations
 
 import base64
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import wraps
 from typing import Any
 
 from starlette.responses import Response
 
 from gates.node import cid, http, motion, roster
-from gates.node.assembly import State
-from gates.node.ballot import EXECUTED
+from gates.node.assembly import Page, State
+from gates.node.ballot import EXECUTED, FAILED, OPEN
 from gates.node.errors import Refusal
 from gates.node.governance import Governance
 from gates.node.http import Call, Route, json_answer
-from gates.node.tally import MILLION, OPTIONS, tally
+from gates.node.tally import ACCEPTED, MILLION, OPTIONS, REJECTED, tally
 
 PAGE = 100
+STATUSES = (OPEN, ACCEPTED, REJECTED, EXECUTED, FAILED)
 _KEY = re.compile(r"[\x21-\x7e]{1,128}")
 _MOTION = ("proposer_did", "quorum", "threshold", "body")
 
@@ -78,9 +79,7 @@ async def execute(call: Call) -> Response:
 async def proposals(call: Call) -> Response:
     """The proposals that are known here, in the order in which they came."""
     governance = _governance(call)
-    after = call.number("after", 0)
-    limit = call.number("limit", PAGE, lowest=1, highest=http.LONGEST_PAGE)
-    states = governance.known.states(governance.around.dag.read, after, limit)
+    states = governance.known.states(governance.around.dag.read, _page(call))
     return json_answer([_shown(governance, state) for state in states])
 
 
@@ -126,6 +125,25 @@ def _progress(governance: Governance, state: State) -> dict[str, Any]:
         "close_cid": state.close.cid if state.close is not None else None,
         "execution": executed,
     }
+
+
+def _page(call: Call) -> Page:
+    """The proposals that the query asks for: `after`, `limit`, `status`, `home` (`me` or a DID) and `order` (`newest`)."""
+    home = call.request.query_params.get("home")
+    return Page(
+        call.number("after", 0),
+        call.number("limit", PAGE, lowest=1, highest=http.LONGEST_PAGE),
+        _choice(call, "status", STATUSES),
+        _governance(call).around.identity.did if home == "me" else home,
+        _choice(call, "order", ("oldest", "newest")) == "newest",
+    )
+
+
+def _choice(call: Call, name: str, choices: Sequence[str]) -> str | None:
+    found = call.request.query_params.get(name)
+    if found is not None and found not in choices:
+        raise Refusal(400, f"{name}: expected one of {', '.join(choices)}")
+    return found
 
 
 def _governance(call: Call) -> Governance:

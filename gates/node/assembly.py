@@ -21,8 +21,9 @@ from gates.node.tally import ACCEPTED, Vote
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS proposals (
-    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, document BLOB NOT NULL, status TEXT NOT NULL,
+    number INTEGER PRIMARY KEY, id TEXT NOT NULL UNIQUE, node TEXT NOT NULL, document BLOB NOT NULL, status TEXT NOT NULL,
     close TEXT, execution TEXT);
+CREATE INDEX IF NOT EXISTS proposals_by_status ON proposals (status, node);
 CREATE TABLE IF NOT EXISTS proposal_changes (
     change TEXT NOT NULL, proposal TEXT NOT NULL, PRIMARY KEY (change, proposal)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS votes (
@@ -93,6 +94,24 @@ class State:
     execution: Execution | None
 
 
+@dataclass(frozen=True, slots=True)
+class Page:
+    """Which proposals are asked for.
+
+    Attributes:
+        after: only those behind this number; 0 begins with the first.
+        status: only those of this status.
+        node: only those of this home.
+        newest: the last one first.
+    """
+
+    after: int = 0
+    limit: int = 100
+    status: str | None = None
+    node: str | None = None
+    newest: bool = False
+
+
 class Assembly:
     """The index, as functions over a transaction or a read of `dag.db`.
 
@@ -146,8 +165,8 @@ class Assembly:
 
     def _index_proposal(self, tx: Transaction, proposal: Proposal, data: bytes) -> None:
         self._check_home(proposal.proposer, proposal.node)
-        statement = "INSERT INTO proposals (id, document, status) VALUES (?, ?, ?) ON CONFLICT DO NOTHING"
-        tx.execute(statement, (proposal.id, data, OPEN))
+        statement = "INSERT INTO proposals (id, node, document, status) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING"
+        tx.execute(statement, (proposal.id, proposal.node, data, OPEN))
         rows = [(change, proposal.id) for change in proposal.changes]
         tx.executemany("INSERT INTO proposal_changes VALUES (?, ?) ON CONFLICT DO NOTHING", rows)
         self._settle(tx, proposal.id)
@@ -270,10 +289,15 @@ class Assembly:
         rows = read("SELECT number, document, status, close, execution FROM proposals WHERE id = ?", (proposal_id,))
         return self._state(read, *rows[0]) if rows else None
 
-    def states(self, read: Read, after: int, limit: int) -> list[State]:
-        """The proposals behind the number *after*, in the order in which they came."""
-        statement = "SELECT number, document, status, NULL, NULL FROM proposals WHERE number > ? ORDER BY number LIMIT ?"
-        return [self._state(read, *row) for row in read(statement, (after, limit))]
+    def states(self, read: Read, page: Page) -> list[State]:
+        """The proposals of *page*, in the order in which they came, or the other way round."""
+        wanted = {"status": page.status, "node": page.node, f"number {'<' if page.newest else '>'}": page.after or None}
+        conditions = [name if name.endswith(("<", ">")) else f"{name} =" for name, value in wanted.items() if value is not None]
+        where = f"WHERE {' AND '.join(f'{each} ?' for each in conditions)}" if conditions else ""
+        order = "DESC" if page.newest else "ASC"
+        statement = f"SELECT number, document, status, NULL, NULL FROM proposals {where} ORDER BY number {order} LIMIT ?"
+        values = [value for value in wanted.values() if value is not None]
+        return [self._state(read, *row) for row in read(statement, (*values, page.limit))]
 
     def _state(self, read: Read, number: int, document: bytes, status: str, close: str | None, execution: str | None) -> State:
         proposal = ballot.decoded(document)
