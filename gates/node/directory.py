@@ -84,6 +84,7 @@ class Directory:
         self._store, self._metrics, self._now, self._clock = store, metrics, now, clock
         self._pace_ms = settings.peer_pace_ms
         self._configured = dict(settings.peers)
+        self._closed = settings.closed
         self.founding = tuple(sorted({settings.name, *settings.peers}))
         self._watched = {name: self._new(peer) for name, peer in settings.peers.items()}
         self._names: dict[str, str] = {}  # of every member that was met, by its DID
@@ -169,8 +170,8 @@ class Directory:
             self._note(record.name, f"{record.did} says to be {record.name}, which is {self.dids().get(record.name, holder)}")
             return "refused"
         if watched is None:
-            room = len(self._watched) < MOST_MEMBERS and record.at <= self._now() + AHEAD
-            return "news" if room else "refused"
+            room = len(self._watched) < MOST_MEMBERS and not self._closed
+            return "news" if room and record.at <= self._now() + AHEAD else "refused"
         if watched.record is None:
             return "unmet"
         news = watched.record.at < record.at <= self._now() + AHEAD and watched.standing != "evicted"

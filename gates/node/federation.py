@@ -167,7 +167,8 @@ class Federation(Directory):
             raise Refusal(403, f"{own.name} was removed from this federation by the operator of {self.name}")
         outcome = await self._merge(own)
         if outcome == "refused":
-            raise Refusal(409, f"the name {own.name} or the DID {did} belongs to another member")
+            text = f"{self.name} takes no new members, or {own.name} or its DID is another member's, or its clock is ahead"
+            raise Refusal(409, text)
         await self._learn(met.records[1:])
         return self.greeting()
 

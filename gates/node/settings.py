@@ -44,6 +44,7 @@ class Settings:
         execution_limit_s: wall-clock limit of a job that computes.
         sync_every_ms: mean time between two rounds of anti-entropy.
         peer_pace_ms: mean time between two looks at a peer.
+        closed: nodes that are not known yet can't join the federation here.
         max_in_flight: requests under way at once, before low priorities are shed.
         drain_s: how long a node that ends waits for requests under way.
         preset: figures of retries and breakers.
@@ -65,6 +66,7 @@ class Settings:
     execution_limit_s: int = 5
     sync_every_ms: int = 500
     peer_pace_ms: int = 1_000
+    closed: bool = False
     max_in_flight: int = 512
     drain_s: int = 5
     preset: str = "production"
@@ -177,6 +179,12 @@ def _secret(value: Any) -> str:
     return str(value)
 
 
+def _boolean(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise ValueError(f"expected true or false, found {value!r}")
+    return value
+
+
 def _preset(value: Any) -> str:
     if value not in PRESETS:
         raise ValueError(f"expected one of {', '.join(PRESETS)}, found {value!r}")
@@ -234,6 +242,7 @@ _CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "execution_limit_s": partial(_whole, 1, 600),
     "sync_every_ms": partial(_whole, 10, 600_000),
     "peer_pace_ms": partial(_whole, 10, 600_000),
+    "closed": _boolean,
     "max_in_flight": partial(_whole, 1, 100_000),
     "drain_s": partial(_whole, 0, 600),
     "preset": _preset,

@@ -57,10 +57,12 @@ async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
 class SmallNode:
     """Membership of one node, on *folder* and a port of its own."""
 
-    def __init__(self, folder: Path, name: str, seed: int, listener: socket.socket, peers: dict[str, str]) -> None:
+    def __init__(
+        self, folder: Path, name: str, seed: int, listener: socket.socket, peers: dict[str, str], **settings: Any
+    ) -> None:
         folder.mkdir(exist_ok=True, parents=True)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self.settings = Settings(name, folder, peers=peers, api_key=KEY, peer_pace_ms=50)
+        self.settings = Settings(name, folder, peers=peers, api_key=KEY, peer_pace_ms=50, **settings)
         self.identity = Identity.from_seed(bytes([seed]) * 32)
         self.registry = CollectorRegistry()
         self.metrics = FederationMetrics(self.registry)

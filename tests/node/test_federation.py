@@ -226,6 +226,20 @@ def test_a_stranger_can_take_no_founding_name_and_no_known_one(tmp_path: Path) -
     asyncio.run(scenario())
 
 
+def test_a_closed_federation_takes_no_strangers(tmp_path: Path) -> None:
+    """Neither from themselves, nor from what others pass on."""
+
+    async def scenario() -> None:
+        node = SmallNode(tmp_path / "a", "node-a", 1, listening(), {}, closed=True)
+        async with node.running(), alone(tmp_path).running() as stranger:
+            with pytest.raises(Refusal, match="takes no new members"):
+                await stranger.federation.join(node.url)
+            assert members(node) == []
+            assert (members(stranger), stranger.federation.founding) == ([], ("node-x",))
+
+    asyncio.run(scenario())
+
+
 NO_ADDRESSES: tuple[Any, ...] = (
     "ftp://127.0.0.1:80", "https://127.0.0.1:80", "http://user:pw@127.0.0.1:80", "http://127.0.0.1:80/admin",
     "http://127.0.0.1:80?x=1", "http://127.0.0.1:80#x", "http://127.0.0.1", "http://127.0.0.1:0", "http://127.0.0.1:99999",
