@@ -218,12 +218,7 @@ class Executions:
 
 async def compute(iterations: int, seed: int, *, limit_s: float) -> tuple[str, int, bool]:
     """Result, milliseconds of processor time and success of a Cpu job in a process of its own, killed with its session."""
-    numbers = [str(number) for number in (iterations, seed, math.ceil(limit_s), os.getpid())]
-    process = await asyncio.create_subprocess_exec(
-        sys.executable, "-I", "-S", _PROGRAM, *numbers,
-        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.DEVNULL,
-        start_new_session=True, env=_ENVIRONMENT,
-    )  # fmt: skip
+    process = await _started([str(number) for number in (iterations, seed, math.ceil(limit_s), os.getpid())])
     try:
         async with asyncio.timeout(limit_s):
             output, _ = await process.communicate()
@@ -235,6 +230,20 @@ async def compute(iterations: int, seed: int, *, limit_s: float) -> tuple[str, i
         return f"the job's process ended with {process.returncode}", round(limit_s * 1000), False
     result, cpu_ms = output.decode().split()
     return result, int(cpu_ms), True
+
+
+async def _started(arguments: Sequence[str]) -> asyncio.subprocess.Process:
+    """The process of a job; one whose start is cancelled half-way is killed before anybody goes on."""
+    null, pipe = asyncio.subprocess.DEVNULL, asyncio.subprocess.PIPE
+    command = (sys.executable, "-I", "-S", _PROGRAM, *arguments)
+    starting = asyncio.create_task(
+        asyncio.create_subprocess_exec(*command, stdin=null, stdout=pipe, stderr=null, start_new_session=True, env=_ENVIRONMENT)
+    )
+    try:
+        return await asyncio.shield(starting)
+    except asyncio.CancelledError:
+        await _ended(await starting)
+        raise
 
 
 def _broken(task: asyncio.Task[Done]) -> bool:
