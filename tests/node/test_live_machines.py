@@ -223,7 +223,7 @@ class Jobs(RuleBasedStateMachine):
         node, key = list(self.federation)[at], secrets.token_hex(6)
         spec: dict[str, Any] = {"kind": {"Echo": {"payload": key}}}
         if what == "cpu":
-            spec = {"kind": {"Cpu": {"iterations": 1000, "seed": key}}}
+            spec = {"kind": {"Cpu": {"iterations": 1000, "seed": 7}}}
         if what == "never":  # no node has as much
             spec["required_resources"] = {"memory_mb": 10**9}
         code, answer = node.submit(key, spec=spec)
