@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import time
@@ -10,6 +11,7 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from functools import partial
 from pathlib import Path
+from typing import IO
 
 from gates.node import ledger, outbox, receipts, roster, schema
 from gates.node.assembly import Assembly
@@ -20,7 +22,7 @@ from gates.node.context import ResilientRuntimeContext
 from gates.node.dag import Dag
 from gates.node.degradation import Degradation
 from gates.node.effects import Effects
-from gates.node.errors import FAILURES
+from gates.node.errors import FAILURES, StoreUnavailable
 from gates.node.execution import Executions
 from gates.node.federation import Federation
 from gates.node.governance import Governance, Surroundings
@@ -63,6 +65,7 @@ class Node:
         self._beginning: asyncio.Task[None] | None = None
         self.metrics = Metrics()
         settings.data.mkdir(parents=True, exist_ok=True)
+        self._claim = claim(settings.data)
         self.identity = Identity.load(settings.data / "identity.key")
         self._open_stores()
         self._meet()
@@ -235,6 +238,7 @@ class Node:
         """Close the databases."""
         self.dag_store.close()
         self.ledger_store.close()
+        self._claim.close()
 
     # --- what it says of itself ---------------------------------------------------------------------------------------
 
@@ -269,6 +273,17 @@ def routes() -> list[Route]:
 
     modules = (health, api_mesh, api_account, api_dag, api_governance, api_federation, api_peer)
     return [*(route for module in modules for route in module.ROUTES), interface()]
+
+
+def claim(folder: Path) -> IO[str]:
+    """The folder for this process alone, as long as the answer is open. Raises StoreUnavailable when another node has it."""
+    lock = (folder / "lock").open("a")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        lock.close()
+        raise StoreUnavailable(f"{folder} belongs to another running node") from None
+    return lock
 
 
 def resources(folder: Path) -> dict[str, int]:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 NODE = (sys.executable, "-m", "gates.node")
+KEY = "key-of-the-tests"
 ECHO = {"manifest_cid": "bafyjobmanifest", "spec_json": {"kind": {"Echo": {"payload": "hello"}}}, "cost_mana": 10}
 
 
@@ -31,14 +32,15 @@ class RunningNode:
 
     @property
     def did(self) -> str:
-        return f"did:icn:{self.name}"
+        did: str = self.ask("GET", "/info")[1]["did"]
+        return did
 
     def ask(self, method: str, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, Any]:
         """One request; status and decoded body. *body* is sent as JSON unless it is bytes."""
         connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
         try:
             sent = body if isinstance(body, bytes) or body is None else json.dumps(body).encode()
-            connection.request(method, path, sent, headers or {})
+            connection.request(method, path, sent, {"X-API-Key": KEY, **(headers or {})})
             answer = connection.getresponse()
             text = answer.read().decode()
             return answer.status, json.loads(text) if answer.headers["Content-Type"] == "application/json" else text
@@ -50,8 +52,21 @@ class RunningNode:
         return self.ask("POST", "/mesh/submit", {**ECHO, **changes}, {"Idempotency-Key": key} if key else {})
 
     def balance(self) -> int:
-        balance: int = self.ask("GET", f"/account/{self.did}/mana")[1]["balance"]
+        balance: int = self.ask("GET", "/account/me/mana")[1]["balance"]
         return balance
+
+    def burned(self) -> int:
+        """Mana that was paid for what is over."""
+        burned: int = self.ask("GET", "/account/me/mana")[1]["burned"]
+        return burned
+
+    def finished(self) -> list[Any]:
+        """All jobs, once every one of them has ended."""
+        final = {"Completed", "Failed", "Cancelled"}
+        while True:
+            found = self.jobs()
+            if {job["status"] for job in found} <= final:
+                return found
 
     def jobs(self) -> list[Any]:
         jobs: list[Any] = self.ask("GET", "/mesh/jobs")[1]["jobs"]
@@ -64,7 +79,7 @@ Start = Callable[..., RunningNode]
 @contextmanager
 def running_node(data: Path, *arguments: str, name: str = "node-a", command: Sequence[str] = NODE) -> Iterator[RunningNode]:
     """A node on a free port; killed at the end when it still runs."""
-    options = ["--name", name, "--data", str(data), *arguments]
+    options = ["--name", name, "--data", str(data), "--api-key", KEY, *arguments]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
             assert process.stderr is not None
@@ -72,7 +87,7 @@ def running_node(data: Path, *arguments: str, name: str = "node-a", command: Seq
             found = re.search(r"http://127.0.0.1:(\d+)", line)
             assert found, line + process.stderr.read()
             node = RunningNode(process, int(found[1]), data, name)
-            await_listening(node)
+            await_started(node)
             yield node
         finally:
             # a tracer that is killed leaves what it traced behind, so the whole group goes
@@ -80,12 +95,10 @@ def running_node(data: Path, *arguments: str, name: str = "node-a", command: Seq
                 os.killpg(process.pid, signal.SIGKILL)
 
 
-def await_listening(node: RunningNode) -> None:
-    """Wait until the node accepts connections; it printed its address just before."""
+def await_started(node: RunningNode) -> None:
+    """Wait until the node serves; it printed its address just before."""
     while node.process.poll() is None:
-        try:
-            node.ask("GET", "/health")
-        except ConnectionError:
-            continue
-        return
-    raise AssertionError("the node ended before it listened")
+        with suppress(ConnectionError):
+            if node.ask("GET", "/startup")[0] == 200:
+                return
+    raise AssertionError("the node ended before it served")

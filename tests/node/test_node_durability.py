@@ -47,17 +47,18 @@ def kill_under_load(node: RunningNode) -> list[tuple[str, str]]:
 
 def test_a_killed_node_has_every_job_that_it_acknowledged(start: Start) -> None:
     """After SIGKILL the store opens clean, holds what was promised, mana adds up and unfinished jobs are finished."""
-    node = start("--mana", "100000")
+    node = start("--mana", "1000000")
     promised = kill_under_load(node)
     node.process.wait()
-    with closing(sqlite3.connect(node.data / "node.db")) as database:
+    with closing(sqlite3.connect(node.data / "ledger.db")) as database:
         assert database.execute("PRAGMA integrity_check").fetchone() == ("ok",)
-    again = start("--mana", "100000")
+    again = start("--mana", "1000000")
     assert len(promised) >= 200 - 8  # of the stored jobs, one a client may not have been answered yet
-    assert {(job["idempotency_key"], job["job_id"]) for job in again.jobs()} >= set(promised)
-    assert 100_000 - again.balance() == sum(job["cost_mana"] for job in again.jobs())
-    while any(job["status"] != "Completed" for job in again.jobs()):
-        pass
+    stored = again.finished()
+    assert {(job["idempotency_key"], job["job_id"]) for job in stored} >= set(promised)
+    assert {job["status"] for job in stored} == {"Completed"}
+    assert 1_000_000 - again.balance() == sum(job["price_mana"] for job in stored)
+    assert again.ask("GET", "/ledger/audit")[1]["balanced"]
 
 
 def test_acknowledging_before_the_commit_loses_jobs(start: Start) -> None:
@@ -86,31 +87,17 @@ def test_the_first_opening_mints_and_a_restart_does_not(start: Start) -> None:
     """The original minted at every boot; here the balance survives a restart."""
     node = start("--mana", "100")
     node.submit("k")
+    node.finished()
     node.process.terminate()
     assert node.process.wait(10) == 0
     again = start("--mana", "100")
-    assert again.balance() == 90
+    assert again.balance() == 100 - again.burned() < 100
     assert again.ask("GET", "/info")[1]["minted_mana"] == 100
-
-
-def test_a_locked_database_makes_the_node_unready_and_it_recovers(start: Start) -> None:
-    """While somebody else holds the database no write is promised (503) and /ready says so; afterwards it works again."""
-    node = start()
-    with closing(sqlite3.connect(node.data / "node.db", isolation_level=None)) as intruder:
-        intruder.execute("BEGIN IMMEDIATE")
-        status, body = node.submit("locked")
-        assert (status, list(body)) == (503, ["error"])
-        status, body = node.ask("GET", "/ready")
-        assert (status, body["ready"], body["checks"]["mana_ledger_available"]) == (503, False, False)
-        assert node.ask("GET", "/health")[0] == 200
-    assert node.submit("locked")[0] == 200
-    assert node.ask("GET", "/ready")[0] == 200
-    assert len(node.jobs()) == 1
 
 
 LIMITED = """
 import resource, sys
-resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+resource.setrlimit(resource.RLIMIT_FSIZE, (700_000, 700_000))
 from gates.node.__main__ import main
 sys.exit(main(sys.argv[1:]))
 """
@@ -127,14 +114,14 @@ def test_a_full_disk_never_leads_to_a_false_promise(start: Start) -> None:
     probes = 0  # a probe writes less than a job, so that some of them still find room
     while node.ask("GET", "/ready")[0] == 200:
         probes += 1
-        assert probes < 200
+        assert probes < 500
     assert node.ask("GET", "/health")[0] == 200
     node.process.kill()
     node.process.wait()
     again = start()
     assert {job["job_id"] for job in again.jobs()} >= set(promised)
-    minted = again.ask("GET", "/info")[1]["minted_mana"]
-    assert minted - again.balance() == sum(job["cost_mana"] for job in again.jobs())
+    assert again.finished()
+    assert again.ask("GET", "/ledger/audit")[1]["balanced"]
 
 
 def test_two_nodes_never_share_a_folder(start: Start, tmp_path: Path) -> None:
@@ -150,12 +137,12 @@ def test_two_nodes_never_share_a_folder(start: Start, tmp_path: Path) -> None:
 
 def test_what_is_no_database_is_one_sentence(tmp_path: Path) -> None:
     """A file of another kind is left as it is."""
-    (tmp_path / "node.db").write_text("letters " * 1000)
+    (tmp_path / "ledger.db").write_text("letters " * 1000)
     ended = subprocess.run(
         [*NODE, "--name", "node-a", "--data", str(tmp_path)], capture_output=True, text=True, timeout=10, check=False
     )
-    assert (ended.returncode, ended.stderr) == (1, f"node-a: {tmp_path / 'node.db'}: file is not a database\n")
-    assert (tmp_path / "node.db").read_text() == "letters " * 1000
+    assert (ended.returncode, ended.stderr) == (1, f"node-a: {tmp_path / 'ledger.db'}: file is not a database\n")
+    assert (tmp_path / "ledger.db").read_text() == "letters " * 1000
 
 
 def test_a_taken_port_is_one_sentence(start: Start, tmp_path: Path) -> None:
@@ -165,23 +152,6 @@ def test_a_taken_port_is_one_sentence(start: Start, tmp_path: Path) -> None:
     second = subprocess.run(command, capture_output=True, text=True, timeout=10, check=False)
     assert second.returncode == 1
     assert second.stderr == f"node-b: can't listen on 127.0.0.1:{node.port}: Address already in use\n"
-
-
-def test_nodes_see_their_peers_come_and_go(start: Start) -> None:
-    """peer_count and the gauge follow the peer's real answers to /health."""
-    other = start(folder="other", name="node-b")
-    node = start("--peers", f"node-b=http://127.0.0.1:{other.port}")
-
-    def peers() -> tuple[int, bool]:
-        gauge = re.search(r'icn_peer_up{peer="node-b"} (\d)', node.ask("GET", "/metrics")[1])
-        return node.ask("GET", "/status")[1]["peer_count"], bool(gauge and gauge[1] == "1")
-
-    while peers() != (1, True):
-        pass
-    other.process.kill()
-    while peers() != (0, False):
-        pass
-    assert node.ask("GET", "/health")[1]["status"] == "degraded"
 
 
 def resident(node: RunningNode) -> int:
@@ -213,13 +183,13 @@ def test_thousands_of_clients_that_stall_take_little_and_others_are_served(many_
         assert node.submit("among-them")[0] == 200
         assert resident(node) - before < 100
     assert node.submit("after-them")[0] == 200
-    assert node.balance() == 80
+    assert len(node.finished()) == 2
 
 
 # --- what is synced before an answer ----------------------------------------------------------------------------------
 
 UNSYNCED = """
-import sys, gates.node.store as store
+import sys, gates.node.storage as store
 connect = store._connect
 def unsynced(*arguments, **options):
     connection = connect(*arguments, **options)
@@ -254,7 +224,7 @@ def syncs_before_answers(trace: str) -> list[int]:
         else:
             begun = waiting.pop(thread, "") if "resumed>" in call else call
             done = call
-        if re.search(r"sync\(\d+<[^>]*node\.db-wal>", begun) and done.endswith("= 0"):
+        if re.search(r"sync\(\d+<[^>]*ledger\.db-wal>", begun) and done.endswith("= 0"):
             synced += 1
         if done.partition('"')[2].startswith("POST /mesh/submit"):
             synced, asked = 0, True
@@ -278,4 +248,4 @@ def test_every_answer_is_preceded_by_a_sync_of_the_log(
             pass  # its completion is synced too, and must not count for the next answer
     counts = syncs_before_answers(log.read_text())
     assert len(counts) == 20
-    assert (min(counts) >= 1) if least else (max(counts) == 0)
+    assert (min(counts) >= 1) if least else (max(counts) == 0), counts
