@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 import re
 import time
@@ -17,16 +16,22 @@ from gates.node.clock import now_ms
 from gates.node.errors import Refusal
 from gates.node.metrics_federation import FederationMetrics
 from gates.node.settings import Settings
-from gates.node.signatures import RECIPIENT, Headers, Message, Nonces, check, claim, unsigned
+from gates.node.signatures import RECIPIENT, Message, Nonces, check, claim, unsigned
 from gates.recovery import Overloaded, RateLimiter
 
 MOST_CLIENTS = 10_000
 PEER_RATE = 10
 """Nodes of the federation may ask so many times as often as a client."""
-_KEYID = re.compile(r';keyid="([^"]{1,120})"')
-_SIGNED_ONCE = ("signature-input", "signature", "content-digest", "idempotency-key", RECIPIENT)
+_KEYID = re.compile(rb';keyid="([^"]{1,120})"')
+_KEY, _TOKEN, _RECIPIENT = b"x-api-key", b"authorization", RECIPIENT.encode()
+_SIGNED = frozenset({b"signature-input", b"signature"})
+_ONCE = (b"signature-input", b"signature", b"content-digest", b"idempotency-key", _RECIPIENT, _KEY, _TOKEN)
+_TWICE = b"\0 more than one"
 
 Kind = Literal["signature", "key", "token", "anonymous"]
+PROOFS: tuple[Kind, ...] = ("signature", "key", "token")
+Shown = dict[bytes, bytes]
+Client = tuple[str, str, str | int]
 
 EXEMPT = frozenset({"/live", "/health", "/ready", "/startup", "/metrics", "/openapi.json"})
 """Paths that anybody may ask, as often as they like: probes and scrapers have no keys."""
@@ -47,6 +52,9 @@ class Principal:
     peer: bool = False
 
 
+_ANONYMOUS = Principal("", "anonymous")
+
+
 class Clients:
     """A rate limiter a client, for a bounded number of clients.
 
@@ -59,20 +67,20 @@ class Clients:
     ) -> None:
         self.rate, self.burst = rate, burst
         self._most, self._clock = most, clock
-        self._limiters: OrderedDict[str, tuple[RateLimiter, float]] = OrderedDict()
+        self._limiters: OrderedDict[Client, tuple[RateLimiter, float]] = OrderedDict()
         self._others = self._limiter(1)
 
     def __len__(self) -> int:
         return len(self._limiters)
 
-    def take(self, client: str, times: int = 1) -> None:
+    def take(self, client: Client, times: int = 1) -> None:
         """Count one request of *client*, who has *times* the rate. Raises Refusal with 429."""
         try:
             self._of(client, times).enter()
         except Overloaded as full:
             raise Refusal(429, "too many requests from this client", retry_after=full.retry_after) from None
 
-    def _of(self, client: str, times: int) -> RateLimiter:
+    def _of(self, client: Client, times: int) -> RateLimiter:
         known = self._limiters.pop(client, None)
         if known is None and not self._room():
             return self._others
@@ -115,8 +123,12 @@ class Gatekeeper:
     ) -> None:
         self.did = did
         self._known, self._metrics, self._now, self._clock = known, metrics, now, clock
-        self._keys = {**settings.principals, **({settings.api_key: did} if settings.api_key else {})}
-        self._tokens = {settings.token: did} if settings.token else {}
+        self._did = did.encode()
+        keys = {**settings.principals, **({settings.api_key: did} if settings.api_key else {})}
+        self._keys = {key.encode(): Principal(whose, "key") for key, whose in keys.items()}
+        self._tokens = {f"Bearer {settings.token}".encode(): Principal(did, "token")} if settings.token else {}
+        self._admitted = {kind: metrics.authentications.labels(kind, "admitted") for kind in PROOFS}
+        self._counted = 0
         self._nonces, self._since = Nonces(), now()
         self._clients = Clients(settings.client_rate, settings.client_burst, clock=clock)
 
@@ -139,45 +151,50 @@ class Gatekeeper:
 
         A client is an address and what it claims to be, so that who only claims to be somebody slows down nobody else.
         """
-        kind, claimed = _claimed(request.headers)
-        address = request.client.host if request.client else ""
+        kind, claimed = _claimed(_shown(request))
+        client = request.scope["client"]
+        known = kind == "signature" and self._known(str(claimed))
         try:
-            self._clients.take(f"{address} {kind} {claimed}", PEER_RATE if self._known(claimed) else 1)
+            self._clients.take((client[0] if client else "", kind, claimed), PEER_RATE if known else 1)
         except Refusal:
             self._metrics.limited.labels(kind).inc()
             raise
-        finally:
-            self._metrics.clients.set(len(self._clients))
+        if len(self._clients) != self._counted:
+            self._counted = len(self._clients)
+            self._metrics.clients.set(self._counted)
 
     def prove(self, request: Request, body: bytes, *, peer: bool = False) -> Principal:
         """Whom the request acts for. Raises Refusal: 401 without a good proof, 403 where only nodes may ask (*peer*).
 
         Everything that the request shows must be good; a signature says more than a key.
         """
-        kind, _ = _claimed(request.headers)
+        shown = _shown(request)
         try:
-            principal = self._proved(request, body)
-            self._fits(request, principal, peer)
+            principal = self._proved(request, shown, body)
+            self._fits(shown, principal, peer)
         except Refusal as refusal:
+            kind, _ = _claimed(shown)
             self._metrics.authentications.labels(kind, "forbidden" if refusal.code == 403 else "refused").inc()
             raise
-        self._metrics.authentications.labels(kind, "admitted").inc()
+        self._admitted[principal.kind].inc()
         return principal
 
     def anonymous(self) -> Principal:
         """Whom a request for what is public acts for."""
-        return Principal("", "anonymous")
+        return _ANONYMOUS
 
-    def _proved(self, request: Request, body: bytes) -> Principal:
-        proofs = [self._by_signature(request, body), self._by_key(request.headers), self._by_token(request.headers)]
-        principal = next((proof for proof in proofs if proof is not None), None)
+    def _proved(self, request: Request, shown: Shown, body: bytes) -> Principal:
+        if _TWICE in shown.values():
+            raise unsigned(f"expected one header each of {', '.join(name.decode() for name in _ONCE)}")
+        by_signature = self._by_signature(request, body) if shown.keys() & _SIGNED else None
+        by_key = _looked_up(self._keys, shown.get(_KEY), "missing or invalid api key")
+        by_token = _looked_up(self._tokens, _bearer(shown.get(_TOKEN)), "missing or invalid bearer token")
+        principal = by_signature or by_key or by_token
         if principal is None:
             raise Refusal(401, "expected a signed request (RFC 9421), an API key as X-API-Key, or a bearer token")
         return principal
 
     def _by_signature(self, request: Request, body: bytes) -> Principal | None:
-        if any(len(request.headers.getlist(name)) > 1 for name in _SIGNED_ONCE):
-            raise unsigned(f"expected one header each of {', '.join(_SIGNED_ONCE)}")
         claimed = claim(request.headers)
         if claimed is None:
             return None
@@ -188,54 +205,56 @@ class Gatekeeper:
         self._metrics.nonces.set(len(self._nonces))
         return Principal(proof.did, "signature", peer=proof.did != self.did and self._known(proof.did))
 
-    def _by_key(self, headers: Headers) -> Principal | None:
-        given = headers.get("x-api-key")
-        if given is None:
-            return None
-        did = _looked_up(self._keys, given)
-        if did is None:
-            raise Refusal(401, "missing or invalid api key")
-        return Principal(did, "key")
-
-    def _by_token(self, headers: Headers) -> Principal | None:
-        given = headers.get("authorization")
-        if given is None:
-            return None
-        scheme, _, token = given.partition(" ")
-        did = _looked_up(self._tokens, token.strip()) if scheme.lower() == "bearer" else None
-        if did is None:
-            raise Refusal(401, "missing or invalid bearer token")
-        return Principal(did, "token")
-
-    def _fits(self, request: Request, principal: Principal, peer: bool) -> None:
+    def _fits(self, shown: Shown, principal: Principal, peer: bool) -> None:
         """Refuse what was meant for another node: what a node signs for one peer must not be good at the next."""
-        recipient = request.headers.get(RECIPIENT)
-        if recipient is not None and recipient != self.did:
-            raise Refusal(401, f"meant for {recipient[:100]}; this node is {self.did}")
+        recipient = shown.get(_RECIPIENT)
+        if recipient is not None and recipient != self._did:
+            raise Refusal(401, f"meant for {recipient[:100].decode('latin-1')}; this node is {self.did}")
         if peer and not principal.peer:
             raise Refusal(403, "only another node of the federation may ask for this")
         if peer and recipient is None:
             raise Refusal(401, "expected a header Icn-Recipient with the DID of this node, signed with the rest")
 
 
-def _claimed(headers: Headers) -> tuple[str, str]:
-    """The kind of proof that a request shows, and who it says to be; of secrets only a digest is kept."""
-    if (given := headers.get("signature-input")) is not None:
+def _shown(request: Request) -> Shown:
+    """The headers that say who asks, looked for once a request."""
+    found: Shown | None = request.scope.get("icn.shown")
+    if found is None:
+        found = {}
+        for name, value in request.scope["headers"]:
+            if name in _ONCE:
+                found[name] = _TWICE if name in found else value
+        request.scope["icn.shown"] = found
+    return found
+
+
+def _claimed(shown: Shown) -> tuple[Kind, str | int]:
+    """The kind of proof that a request shows, and who it says to be; of secrets only a hash is kept."""
+    if (given := shown.get(b"signature-input")) is not None:
         found = _KEYID.search(given)
-        return "signature", found[1] if found else ""
-    if (key := headers.get("x-api-key")) is not None:
-        return "key", hashlib.blake2b(key.encode(), digest_size=16).hexdigest()
-    if (token := headers.get("authorization")) is not None:
-        return "token", hashlib.blake2b(token.encode(), digest_size=16).hexdigest()
+        return "signature", found[1].decode("latin-1") if found else ""
+    if (key := shown.get(_KEY)) is not None:
+        return "key", hash(key)
+    if (token := shown.get(_TOKEN)) is not None:
+        return "token", hash(token)
     return "anonymous", ""
 
 
-def _looked_up(secrets: Mapping[str, str], given: str) -> str | None:
-    """The DID of *given*; takes as long for the first secret as for the last, and for none."""
+def _bearer(given: bytes | None) -> bytes | None:
+    """The header with its scheme as it is kept; schemes have no case."""
+    return b"Bearer " + given[7:].strip() if given is not None and given[:7].lower() == b"bearer " else given
+
+
+def _looked_up(secrets: Mapping[bytes, Principal], given: bytes | None, refusal: str) -> Principal | None:
+    """Whose secret was *given*, in the same time for the first and the last. Raises Refusal with 401 when it is nobody's."""
+    if given is None:
+        return None
     found = None
-    for secret, did in secrets.items():
-        if hmac.compare_digest(secret.encode(), given.encode()):
-            found = did
+    for secret, principal in secrets.items():
+        if hmac.compare_digest(secret, given):
+            found = principal
+    if found is None:
+        raise Refusal(401, refusal)
     return found
 
 

@@ -72,7 +72,8 @@ def test_each_proof_says_who_asks() -> None:
     admit = Door().keeper.admit
     assert admit(request({"X-API-Key": "own-key-1"}), b"") == Principal(OWN.did, "key")
     assert admit(request({"X-API-Key": "user-key-1"}), b"") == Principal(USER.did, "key")
-    assert admit(request({"Authorization": "Bearer own-token-1"}), b"") == Principal(OWN.did, "token")
+    for scheme in ("Bearer", "bearer", "BEARER "):
+        assert admit(request({"Authorization": f"{scheme} own-token-1"}), b"") == Principal(OWN.did, "token")
     assert admit(signed(USER, b"{}", query="a=1"), b"{}") == Principal(USER.did, "signature")
     assert admit(signed(PEER), b"") == Principal(PEER.did, "signature", peer=True)
     assert not admit(signed(OWN), b"").peer
@@ -169,15 +170,15 @@ def test_a_flood_of_clients_is_bounded_and_slows_down_itself() -> None:
     clock = VirtualClock(0.0)
     clients = Clients(10, 5, most=3, clock=clock)
     for client in "abc":
-        clients.take(client)
+        clients.take(("10.0.0.1", "key", client))
     for number in range(5):
-        clients.take(f"new-{number}")
+        clients.take(("10.0.0.1", "key", number))
     with pytest.raises(Refusal):
-        clients.take("new-9")
+        clients.take(("10.0.0.1", "key", 9))
     assert len(clients) == 3
-    clients.take("a")
+    clients.take(("10.0.0.1", "key", "a"))
     clock.advance(0.5)
-    clients.take("new-9")
+    clients.take(("10.0.0.1", "key", 9))
     assert len(clients) == 3
 
 

@@ -16,7 +16,7 @@ import aiohttp
 import pytest
 from small_node import KEY, SmallNode, listening, until
 
-from gates.node.auth import Clients
+from gates.node.auth import Clients, Principal
 from gates.node.cid import encode
 from gates.node.detector import State
 from gates.node.errors import Refusal
@@ -279,7 +279,7 @@ def test_nobody_there_is_503_and_only_the_operator_may_ask(tmp_path: Path) -> No
     async def scenario() -> None:
         node = alone(tmp_path)
         other = Identity.from_seed(b"o" * 32).did
-        node.gatekeeper._keys["another-key"] = other
+        node.gatekeeper._keys[b"another-key"] = Principal(other, "key")
         absent = listening()
         closed = urls({"x": absent})["x"]
         absent.close()
