@@ -336,7 +336,7 @@ class Governing(RuleBasedStateMachine):
         node = self.nodes[at]
         code, answer = node.ask("POST", "/governance/close", {"proposal_id": motion.id})
         if node is not motion.home:
-            assert code == 421, answer
+            assert code in (404, 421), answer  # it may not have come here yet
         elif len(motion.votes) < 3 and not motion.closed:
             assert code == 409, answer
         else:
