@@ -28,6 +28,7 @@ from gates.node.metrics_federation import FederationMetrics
 from gates.node.peer_client import ATTEMPTS, PeerClient, PeerFailed
 from gates.node.signatures import Message, check, claim
 from gates.recovery import CircuitState, Deadline
+from gates.recovery.testing import VirtualClock
 
 OWN, OTHER = Identity.from_seed(bytes(32)), Identity.from_seed(b"\1" * 32)
 Handler = Callable[[Request], Awaitable[Response]]
@@ -55,7 +56,9 @@ class Peerage:
 
     def __init__(self, url: str, preset: str = "testing") -> None:
         self.members, self.registry = Members(url), CollectorRegistry()
-        self.client = PeerClient(OWN, self.members, metrics=FederationMetrics(self.registry), preset=preset)
+        self.clock = VirtualClock(0.0)  # of the breakers; everything else takes real time
+        metrics = FederationMetrics(self.registry)
+        self.client = PeerClient(OWN, self.members, metrics=metrics, preset=preset, clock=self.clock)
 
     async def __aenter__(self) -> Peerage:
         self.client.start()
@@ -371,9 +374,11 @@ def test_a_breaker_closes_once_the_peer_answers_again() -> None:
                 await peerage.client.call("node-b", "GET", "/peer/x")
             assert peerage.client.breakers["node-b"].state is CircuitState.OPEN
             healthy = True
-            while peerage.client.breakers["node-b"].state is not CircuitState.CLOSED:
-                await asyncio.gather(peerage.client.call("node-b", "GET", "/peer/x"), return_exceptions=True)
-                await asyncio.sleep(0.01)
+            with pytest.raises(PeerUnavailable, match="breaker is open"):
+                await peerage.client.call("node-b", "GET", "/peer/x")
+            peerage.clock.advance(0.1)
+            assert await peerage.client.call("node-b", "GET", "/peer/x") == {}
+            assert peerage.client.breakers["node-b"].state is CircuitState.CLOSED
 
     run(scenario)
 
