@@ -130,7 +130,8 @@ class Gatekeeper:
         self._admitted = {kind: metrics.authentications.labels(kind, "admitted") for kind in PROOFS}
         self._counted = 0
         self._nonces, self._since = Nonces(), now()
-        self._clients = Clients(settings.client_rate, settings.client_burst, clock=clock)
+        self._burst = settings.client_burst
+        self._clients = Clients(settings.client_rate, self._burst, clock=clock)
 
     @property
     def rate(self) -> float:
@@ -138,8 +139,8 @@ class Gatekeeper:
         return self._clients.rate
 
     def limit(self, rate: float) -> None:
-        """Allow each client *rate* requests a second from now on."""
-        self._clients = Clients(rate, self._clients.burst, clock=self._clock)
+        """Allow each client *rate* requests a second from now on, and at once no more than that."""
+        self._clients = Clients(rate, max(1, min(self._burst, int(rate))), clock=self._clock)
 
     def admit(self, request: Request, body: bytes, *, peer: bool = False) -> Principal:
         """`pace`, and then `prove`."""

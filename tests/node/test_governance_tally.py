@@ -50,3 +50,9 @@ def test_the_outcome_is_that_of_exact_fractions(yes: int, no: int, abstain: int,
 def test_nobody_voted_is_a_rejection() -> None:
     """Without any vote nothing is accepted, whatever quorum a block names."""
     assert tally.outcome(Tally(0, 0, 0), 0, 1) == "Rejected"
+
+
+def test_a_threshold_that_is_just_reached_is_reached() -> None:
+    """Half of the votes is enough for a threshold of a half, and one more abstention is one too many."""
+    assert tally.outcome(Tally(2, 1, 1), 4, MILLION // 2) == "Accepted"
+    assert tally.outcome(Tally(2, 1, 2), 4, MILLION // 2) == "Rejected"
