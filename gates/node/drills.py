@@ -1,27 +1,38 @@
-"""Drills that only ICN can have: nodes that break their promises. Reached by the entry point `gates.drills`."""
+"""Drills that only ICN can have: nodes that break their promises. Reached by the entry point `gates.drills`.
+
+Each has a base, a gate of readiness.yaml made small, and a probe (`sightings.py`) that reads what the nodes left on disk.
+"""
 
 from __future__ import annotations
 
-import gzip
-import json
-import sqlite3
-from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
-from dataclasses import dataclass
-from pathlib import Path
+from collections.abc import Callable
+from typing import Any
 
-from gates.model import Base, Drill, Sighting, Tree
+from gates.model import Base, Drill, Tree
+from gates.node import sightings
+from gates.node.sightings import Probe
 
 CRASH = Base(
     name="crash",
     gate="crash",
-    criteria=("acknowledged.lost", "acknowledged.duplicated", "mana.imbalance", "unavailable@fault/healthy"),
+    criteria=(
+        "acknowledged.lost",
+        "acknowledged.duplicated",
+        "mana.imbalance",
+        "jobs.unfinished",
+        "transitions.illegal",
+        "refunds.wrong",
+        "receipts.unverified",
+        "receipts.missing",
+        "roots.diverged",
+        "unavailable@fault/healthy",
+    ),
     scenario={
-        "arrivals": {"rate": "200/s", "for": "5 s"},
+        "arrivals": {"rate": "150/s", "for": "6 s"},
         "warmup": "0.5 s",
         "faults": [{"at": "30 %", "for": "40 %", "crash": {"node": "node-b"}}],
     },
-    seconds=8.0,
+    seconds=12.0,
 )
 # a recovery that does not come is a breach only once it was watched for longer than its limit
 RECOVERY = Base(
@@ -29,11 +40,40 @@ RECOVERY = Base(
     gate="crash",
     criteria=("recovery.time",),
     scenario={
-        "arrivals": {"rate": "60/s", "for": "9 s"},
+        "arrivals": {"rate": "60/s", "for": "10 s"},
         "warmup": "0.5 s",
         "faults": [{"at": "10 %", "for": "5 %", "crash": {"node": "node-b"}}],
     },
-    seconds=12.0,
+    seconds=15.0,
+)
+GOVERNANCE = Base(
+    name="governance",
+    gate="governance",
+    criteria=("votes.duplicated", "tally.wrong", "mana.imbalance"),
+    scenario={"arrivals": {"rate": "60/s", "for": "10 s"}, "warmup": "1 s"},
+    seconds=20.0,
+)
+DEGRADED = Base(
+    name="degraded",
+    gate="degraded",
+    criteria=("ready.lied", "acknowledged.lost"),
+    scenario={
+        "arrivals": {"rate": "60/s", "for": "9 s"},
+        "warmup": "0.5 s",
+        "faults": [{"at": "10 %", "for": "60 %", "lock": {"node": "node-b", "file": "ledger.db"}}],
+    },
+    seconds=15.0,
+)
+ANCHORING = Base(
+    name="anchoring",
+    gate="anchoring",
+    criteria=("receipts.missing", "unavailable@fault/faulted"),
+    scenario={
+        "arrivals": {"rate": "150/s", "for": "9 s"},
+        "warmup": "0.5 s",
+        "faults": [{"at": "10 %", "for": "60 %", "lock": {"node": "node-b", "file": "dag.db", "vital": False}}],
+    },
+    seconds=16.0,
 )
 
 
@@ -46,122 +86,169 @@ def _with_defect(name: str) -> Callable[[Tree], Tree]:
     return seed
 
 
-@dataclass(frozen=True, slots=True)
-class _Node:
-    """What a node left on disk: the keys that its defect struck, the keys of its jobs, and its mana."""
-
-    struck: tuple[str, ...]
-    stored: tuple[str, ...]
-    minted: int
-    balance: int
-    cost: int
+# --- the drills -------------------------------------------------------------------------------------------------------
 
 
-def _nodes(gate: Path) -> Iterator[_Node]:
-    """Every node's files, read directly: the answers of a defective node prove nothing."""
-    for database in sorted(gate.rglob("node.db")):
-        told = database.with_name("defect.jsonl")
-        struck = tuple(json.loads(line)["key"] for line in told.read_text().splitlines()) if told.exists() else ()
-        with _opened(database) as connection:
-            jobs = connection.execute("SELECT key, cost FROM jobs").fetchall()
-            minted, balance = connection.execute("SELECT SUM(minted), SUM(balance) FROM accounts").fetchone()
-        yield _Node(struck, tuple(key for key, _ in jobs), minted, balance, sum(cost for _, cost in jobs))
+def _drill(base: Base, defect: str, criterion: str, summary: str, probe: Probe, name: str = "", **more: Any) -> Drill:
+    seconds: float = more.get("seconds", base.seconds)
+    return Drill(name or defect, summary, base, criterion, _with_defect(defect), probe, seconds=seconds)
 
 
-@contextmanager
-def _opened(database: Path) -> Iterator[sqlite3.Connection]:
-    with closing(sqlite3.connect(database)) as connection:
-        yield connection
-
-
-def _acknowledged_and_gone(gate: Path, _tree: Path) -> Sighting:
-    nodes = list(_nodes(gate))
-    struck = sum(len(node.struck) for node in nodes)
-    gone = sum(len(set(node.struck) - set(node.stored)) for node in nodes)
-    return Sighting(struck, gone, f"{struck:,} jobs were acknowledged too early, and the databases lack {gone:,} of them")
-
-
-def _charged_and_unaccounted(gate: Path, _tree: Path) -> Sighting:
-    nodes = list(_nodes(gate))
-    struck = sum(len(node.struck) for node in nodes)
-    missing = sum(abs(node.minted - node.balance - node.cost) for node in nodes)
-    return Sighting(
-        struck, missing, f"{struck:,} repeated keys were charged again, and {missing:,} mana of the databases is missing"
-    )
-
-
-def _stored_twice(gate: Path, _tree: Path) -> Sighting:
-    nodes = list(_nodes(gate))
-    struck = sum(len(node.struck) for node in nodes)
-    twice = sum(len(node.stored) - len(set(node.stored)) for node in nodes)
-    return Sighting(struck, twice, f"{struck:,} keys were forgotten, and the databases hold {twice:,} jobs beyond one a key")
-
-
-def _overslept(gate: Path, _tree: Path) -> Sighting:
-    """The defect's own log, which the node wrote by its own clock: from falling asleep to waking up."""
-    told = [[json.loads(line) for line in log.read_text().splitlines()] for log in sorted(gate.rglob("defect.jsonl"))]
-    asleep = [line["time"] for lines in told for line in lines if line["key"] == "asleep"]
-    awake = [line["time"] for lines in told for line in lines if line["key"] == "awake"]
-    longest = max((late - early for early, late in zip(asleep, awake, strict=False)), default=0.0)
-    return Sighting(len(asleep), len(awake), f"{len(asleep)} restarts were held up, the longest for {longest:.1f} s")
-
-
-def _refused_though_sound(gate: Path, _tree: Path) -> Sighting:
-    """What the nodes say that they refused, and which of those clients saw refused, by the recorded history."""
-    struck = {key for node in _nodes(gate) for key in node.struck}
-    with gzip.open(gate / "evidence" / "history.jsonl.gz", "rt", encoding="utf-8") as file:
-        fields, *lines = [json.loads(line) for line in file]
-    operations = [dict(zip(fields["fields"], line, strict=True)) for line in lines if isinstance(line, list)]
-    seen = sum(operation["key"] in struck and operation["code"] == 503 for operation in operations)
-    return Sighting(
-        len(struck), seen, f"nodes refused {len(struck):,} jobs because of a peer, and clients were told so {seen:,} times"
-    )
-
+_ACKNOWLEDGED = sightings.counted(
+    sightings.lost, "{struck} jobs were acknowledged too early, and the databases lack {found} of them"
+)
 
 DRILLS = (
-    Drill(
+    _drill(
+        CRASH,
         "ack-before-durable",
-        "Nodes acknowledge a job before it is synced, and one of them is killed.",
-        CRASH,
         "acknowledged.lost",
-        _with_defect("ack-before-durable"),
-        _acknowledged_and_gone,
-        seconds=8.0,
+        "Nodes acknowledge a job before it is synced, and one of them is killed.",
+        _ACKNOWLEDGED,
     ),
-    Drill(
+    _drill(
+        CRASH,
         "double-charge",
-        "Nodes charge a repeated key again.",
-        CRASH,
         "mana.imbalance",
-        _with_defect("double-charge"),
-        _charged_and_unaccounted,
-        seconds=8.0,
+        "Nodes charge a repeated key again.",
+        sightings.counted(
+            sightings.burned_for_no_job,
+            "{struck} repeated keys were charged again, and {found} mana was burned for no completed job",
+        ),
     ),
-    Drill(
+    _drill(
+        CRASH,
         "forget-keys",
-        "Nodes forget which keys they know, and make a second job.",
-        CRASH,
         "acknowledged.duplicated",
-        _with_defect("forget-keys"),
-        _stored_twice,
-        seconds=8.0,
+        "Nodes forget which keys they know, and make a second job.",
+        sightings.counted(
+            sightings.repeated_keys, "{struck} submissions met a forgotten key, and {found} keys have more than one job"
+        ),
     ),
-    Drill(
-        "refuse-when-peer-down",
-        "Nodes refuse jobs while a peer does not answer, so that one failure takes all of them down.",
+    _drill(
         CRASH,
-        "unavailable@fault/healthy",
-        _with_defect("refuse-when-peer-down"),
-        _refused_though_sound,
-        seconds=8.0,
+        "stuck-job",
+        "jobs.unfinished",
+        "Nodes take the receipts of some jobs and put them nowhere.",
+        sightings.counted(
+            sightings.without_end, "{struck} receipts were put nowhere, and the databases hold {found} jobs without an end"
+        ),
+        seconds=35.0,
     ),
-    Drill(
-        "slow-restart",
-        "A node that starts again takes seven seconds before it serves.",
+    _drill(
+        CRASH,
+        "illegal-transition",
+        "transitions.illegal",
+        "Nodes assign a job while the bidding on it is open.",
+        sightings.counted(
+            sightings.jumps, "bidding was not closed {struck} times, and {found} jobs in the databases went on without"
+        ),
+    ),
+    _drill(
+        CRASH,
+        "double-refund",
+        "refunds.wrong",
+        "Nodes give back twice what a job did not cost.",
+        sightings.counted(
+            sightings.apart, "{struck} refunds were given twice, and the ledgers are {found} mana apart from what came in"
+        ),
+    ),
+    _drill(
+        CRASH,
+        "unverified-receipt",
+        "receipts.unverified",
+        "Executors sign some receipts with nothing, and nobody looks.",
+        sightings.counted(
+            sightings.unsigned, "{struck} receipts were not signed, and the block stores hold {found} copies of such"
+        ),
+    ),
+    _drill(
+        CRASH,
+        "lost-outbox",
+        "receipts.missing",
+        "Nodes complete a job and don't put its receipt into the outbox.",
+        sightings.receipts_missing,
+        seconds=20.0,
+    ),
+    _drill(
+        CRASH,
+        "skipped-block",
+        "roots.diverged",
+        "Anti-entropy passes over some blocks.",
+        sightings.blocks_apart,
+        seconds=35.0,
+    ),
+    _drill(
+        CRASH,
+        "refuse-when-peer-down",
+        "unavailable@fault/healthy",
+        "Nodes refuse jobs while a peer does not answer, so that one failure takes all of them down.",
+        sightings.refused("of a peer"),
+    ),
+    _drill(
         RECOVERY,
+        "slow-restart",
         "recovery.time",
-        _with_defect("slow-restart"),
-        _overslept,
-        seconds=15.0,
+        "A node that starts again takes seven seconds before it serves.",
+        sightings.overslept,
+        seconds=22.0,
+    ),
+    _drill(
+        GOVERNANCE,
+        "double-vote",
+        "votes.duplicated",
+        "The home of a member signs a second vote of it on the same proposal.",
+        sightings.counted(
+            sightings.double_votes, "{struck} members voted again, and the block stores hold {found} pairs of votes"
+        ),
+    ),
+    _drill(
+        GOVERNANCE,
+        "wrong-tally",
+        "tally.wrong",
+        "Every node counts votes against a proposal as votes for it.",
+        sightings.counted(
+            sightings.against, "{struck} tallies were wrong, of {found} proposals that the block stores hold votes against"
+        ),
+    ),
+    _drill(
+        GOVERNANCE,
+        "double-spend-on-retry",
+        "mana.imbalance",
+        "A member that votes again, because it lost the answer, pays its fee again.",
+        sightings.counted(
+            sightings.burned_for_no_vote,
+            "{struck} repeated votes were paid again, and {found} mana was burned for no proposal and no vote",
+        ),
+    ),
+    _drill(
+        DEGRADED,
+        "ready-always-yes",
+        "ready.lied",
+        "A node says that it is ready although its ledger takes no writes.",
+        sightings.lies,
+    ),
+    _drill(
+        DEGRADED,
+        "ack-before-durable",
+        "acknowledged.lost",
+        "Nodes acknowledge a job before it is written, and the ledger of one of them takes no writes.",
+        _ACKNOWLEDGED,
+        name="ack-while-locked",
+    ),
+    _drill(
+        ANCHORING,
+        "impatient-outbox",
+        "receipts.missing",
+        "A node gives up the receipts that its block store did not take at once.",
+        sightings.receipts_missing,
+        seconds=30.0,
+    ),
+    _drill(
+        ANCHORING,
+        "blocks-before-jobs",
+        "unavailable@fault/faulted",
+        "A node refuses jobs while its block store takes no writes, though receipts could wait.",
+        sightings.refused("of the block store"),
     ),
 )
