@@ -42,7 +42,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except (OSError, StoreUnavailable, DamagedKey) as error:
         sys.stderr.write(f"{settings.name}: {error}\n")
         return 1
-    signal.signal(signal.SIGTERM, _leave)
+    for ending in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(ending, _leave)
     with listener:
         sys.stderr.write(f"{settings.name}: {url}\n")
         server = DrainingServer(_configuration(node), node, listener)

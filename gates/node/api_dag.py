@@ -150,11 +150,11 @@ def _numbers(values: Any, name: str, below: int) -> list[int]:
 
 
 ROUTES: tuple[Route, ...] = (
-    Route("POST", "/dag/put", put),
+    Route("POST", "/dag/put", put, writes=False),
     Route("POST", "/dag/get", get, writes=False),
     Route("POST", "/dag/meta", meta, writes=False),
-    Route("POST", "/dag/pin", pin),
-    Route("POST", "/dag/unpin", unpin),
+    Route("POST", "/dag/pin", pin, writes=False),
+    Route("POST", "/dag/unpin", unpin, writes=False),
     Route("GET", "/dag/root", root),
     Route("GET", "/dag/blocks", blocks, priority=5),
     Route("POST", "/peer/dag/root", peer_root, peer=True, priority=1),

@@ -8,7 +8,6 @@ has asked for a moment, and ends; all of it within the seconds that the settings
 from __future__ import annotations
 
 import asyncio
-import signal
 import socket
 import time
 from types import FrameType
@@ -38,7 +37,8 @@ class DrainingServer(uvicorn.Server):
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
         """Begin to drain, or end at once when it is the second signal."""
         if self._node.draining or self._loop is None:
-            super().handle_exit(signal.SIGINT if self._node.draining else sig, frame)
+            super().handle_exit(sig, frame)
+            self.force_exit = self._node.draining
             return
         self._node.draining = True
         self._loop.call_soon_threadsafe(self._begin, sig)

@@ -85,7 +85,7 @@ class Route:
         public: it is answered without proof of who asks.
         priority: 0 is shed last and 7 first, when the request's `Priority` header says nothing.
         peer: only other nodes of the federation may ask.
-        writes: it changes something, so it is refused in read-only mode; every POST does unless told otherwise.
+        writes: it changes the ledger, so it is refused in read-only mode; every POST does unless told otherwise.
     """
 
     method: str

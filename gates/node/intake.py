@@ -98,7 +98,7 @@ class Admission:
 
     def begin(self, route: Route, request: Request, trusted: bool) -> tuple[AdaptiveLimit, float]:
         """Take a place, to be given back by `end`. Raises Refusal with 503 when there is none for its importance."""
-        limit = self._limits["writes" if route.changes else "reads"]
+        limit = self._limits["reads" if route.method == "GET" else "writes"]
         importance = _importance(route, request, trusted)
         try:
             with priority(importance):

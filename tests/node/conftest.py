@@ -16,9 +16,10 @@ def start(tmp_path: Path) -> Iterator[Start]:
     with ExitStack() as stack:
 
         def start_one(
-            *arguments: str, folder: str = "data", name: str = "node-a", command: Sequence[str] = NODE
+            *arguments: str, folder: str = "data", name: str = "node-a", command: Sequence[str] = NODE, wait: bool = True
         ) -> RunningNode:
-            return stack.enter_context(running_node(tmp_path / folder, *arguments, name=name, command=command))
+            running = running_node(tmp_path / folder, *arguments, name=name, command=command, wait=wait)
+            return stack.enter_context(running)
 
         yield start_one
 

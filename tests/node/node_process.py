@@ -9,8 +9,8 @@ import re
 import signal
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -47,6 +47,26 @@ class RunningNode:
         finally:
             connection.close()
 
+    def headers(self, method: str, path: str, body: Any = None) -> Mapping[str, str]:
+        """The headers of an answer."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=10)
+        with closing(connection):
+            connection.request(method, path, json.dumps(body).encode(), {"X-API-Key": KEY})
+            answer = connection.getresponse()
+            answer.read()
+            return answer.headers
+
+    def answers(self, path: str) -> bool:
+        """Whether GET *path* is answered with 200 now."""
+        with suppress(ConnectionError):
+            return self.ask("GET", path)[0] == 200
+        return False
+
+    def metric(self, name: str) -> float:
+        """The sample *name*, with its labels as they are written."""
+        lines = [line for line in self.ask("GET", "/metrics")[1].splitlines() if line.startswith(f"{name} ")]
+        return float(lines[0].rpartition(" ")[2]) if lines else 0.0
+
     def submit(self, key: str | None = None, **changes: Any) -> tuple[int, Any]:
         """Submit an Echo job, with some fields *changes*d."""
         return self.ask("POST", "/mesh/submit", {**ECHO, **changes}, {"Idempotency-Key": key} if key else {})
@@ -77,8 +97,10 @@ Start = Callable[..., RunningNode]
 
 
 @contextmanager
-def running_node(data: Path, *arguments: str, name: str = "node-a", command: Sequence[str] = NODE) -> Iterator[RunningNode]:
-    """A node on a free port; killed at the end when it still runs."""
+def running_node(
+    data: Path, *arguments: str, name: str = "node-a", command: Sequence[str] = NODE, wait: bool = True
+) -> Iterator[RunningNode]:
+    """A node on a free port; killed at the end when it still runs. It has started, unless nobody is to *wait* for that."""
     options = ["--name", name, "--data", str(data), "--api-key", KEY, *arguments]
     with subprocess.Popen([*command, *options], stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
         try:
@@ -87,7 +109,8 @@ def running_node(data: Path, *arguments: str, name: str = "node-a", command: Seq
             found = re.search(r"http://127.0.0.1:(\d+)", line)
             assert found, line + process.stderr.read()
             node = RunningNode(process, int(found[1]), data, name)
-            await_started(node)
+            if wait:
+                await_started(node)
             yield node
         finally:
             # a tracer that is killed leaves what it traced behind, so the whole group goes

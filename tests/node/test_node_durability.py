@@ -78,9 +78,11 @@ def test_double_charge_and_forget_keys_do_what_they_are_for(start: Start) -> Non
     forgetting = start("--mana", "100", folder="two", command=(*DEFECT, "forget-keys", "--"))
     for node in (charging, forgetting):
         assert [node.submit("twice")[0] for _ in range(2)] == [200, 200]
-        assert node.balance() == 80
+        node.finished()
         assert json.loads((node.data / "defect.jsonl").read_text())["key"] == "twice"
     assert [len(node.jobs()) for node in (charging, forgetting)] == [1, 2]
+    missing = [100 - node.balance() - sum(job["price_mana"] for job in node.jobs()) for node in (charging, forgetting)]
+    assert missing == [10, 0]
 
 
 def test_the_first_opening_mints_and_a_restart_does_not(start: Start) -> None:

@@ -1,0 +1,96 @@
+"""A node that is told to end, under load."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import signal
+import socket
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing, suppress
+
+import pytest
+from node_process import ECHO, KEY, RunningNode, Start
+
+pytestmark = pytest.mark.end_to_end
+
+
+def told_of_the_end(node: RunningNode, worker: int) -> tuple[list[str], Counter[str]]:
+    """Submit on one connection after the other until nobody listens; the jobs that were acknowledged, and what else came."""
+    jobs: list[str] = []
+    seen: Counter[str] = Counter()
+    while True:
+        connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=10)
+        with closing(connection):
+            try:
+                connection.connect()
+            except ConnectionRefusedError:
+                return jobs, seen
+            body = json.dumps(ECHO).encode()
+            headers = {"X-API-Key": KEY, "Idempotency-Key": f"{worker}-{seen.total()}"}
+            try:
+                connection.request("POST", "/mesh/submit", body, headers)
+                answer = connection.getresponse()
+                text = answer.read()
+            except (ConnectionError, http.client.HTTPException) as error:
+                seen[type(error).__name__] += 1
+                continue
+            seen[str(answer.status)] += 1
+            if answer.status == 200:
+                jobs.append(json.loads(text)["job_id"])
+
+
+def test_no_request_is_dropped_when_a_node_is_told_to_end(start: Start) -> None:
+    """Eight clients with a new connection for each request: every one that was let in is answered, and kept."""
+    node = start("--mana", "1000000")
+    with ThreadPoolExecutor(8) as pool:
+        clients = [pool.submit(told_of_the_end, node, worker) for worker in range(8)]
+        while len(node.jobs()) < 200:
+            pass
+        node.process.send_signal(signal.SIGTERM)
+        answers = [client.result() for client in clients]
+    assert node.process.wait(10) == 0
+    seen = sum((each for _, each in answers), Counter())
+    assert set(seen) == {"200"}, seen
+    promised = {job for jobs, _ in answers for job in jobs}
+    assert len(promised) >= 190
+    assert {job["job_id"] for job in start().jobs()} >= promised
+
+
+def test_a_request_that_is_under_way_is_finished_and_ready_says_no_at_once(start: Start) -> None:
+    """Half a body was sent when the signal came: /ready is 503 on a new connection, and the request is carried out."""
+    node = start()
+    body = json.dumps(ECHO).encode()
+    head = f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with closing(socket.create_connection(("127.0.0.1", node.port), timeout=10)) as client:
+        client.sendall(head + body[:5])
+        while node.metric("icn_requests_in_flight") < 2:  # the request for the metrics is one of them
+            pass
+        node.process.send_signal(signal.SIGTERM)
+        while (answer := node.ask("GET", "/ready"))[0] == 200:
+            pass
+        assert answer[1]["draining"] is True
+        assert node.ask("GET", "/live")[0] == 200
+        client.sendall(body[5:])
+        received = client.recv(65536)
+        while chunk := client.recv(65536):
+            received += chunk
+    assert received.startswith(b"HTTP/1.1 200 OK")
+    assert b"connection: close" in received
+    assert node.process.wait(10) == 0
+
+
+def test_a_second_signal_ends_a_node_that_waits(start: Start) -> None:
+    """A client that never sends its body can hold up the end for as long as the settings say; a second signal does not wait."""
+    node = start()
+    with closing(socket.create_connection(("127.0.0.1", node.port), timeout=10)) as client:
+        client.sendall(f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 100\r\n\r\n".encode())
+        while node.metric("icn_requests_in_flight") < 2:
+            pass
+        node.process.send_signal(signal.SIGTERM)
+        with suppress(ConnectionError):
+            while node.ask("GET", "/ready")[0] == 200:
+                pass
+        node.process.send_signal(signal.SIGTERM)
+        assert node.process.wait(3) == 0
