@@ -26,6 +26,7 @@ from gates.node.merkle import LARGEST_PAGE, WIDTH, Merkle, bucket_of
 MOST_BLOCKS = 256
 MOST_BYTES = 1024 * 1024
 MOST_PAGES = 64
+LONGEST_AUTHOR = 256
 PATIENCE = 5.0
 REST_MS = {REFUSED: 30_000, DEFERRED: 1_000}
 MOST_RESTING = 1024
@@ -187,10 +188,12 @@ class Sync:
         if cid not in wanted:
             return None
         del wanted[cid]
+        data, author = given["data"], given["author"]
+        if not isinstance(data, bytes) or not isinstance(author, str) or len(author) > LONGEST_AUTHOR:
+            raise PeerUnavailable("expected the bytes of a block and the DID of its author")
         try:
-            data = bytes(given["data"])
             self._dag.metrics.received.inc(len(data))
-            return checked(data, parse(cid).codec, str(given["author"]), cid)
+            return checked(data, parse(cid).codec, author, cid)
         except Refusal:  # another peer may have the true bytes, so the CID is asked for again
             self._dag.metrics.pulled.labels(REFUSED).inc()
             return None

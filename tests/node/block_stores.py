@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from types import SimpleNamespace
@@ -106,20 +106,15 @@ async def network(
     """One node a letter of *names*, each with the others as peers."""
     net, clock = Network(), clock or Clock()
     folder.mkdir(parents=True, exist_ok=True)
-    try:
+    async with AsyncExitStack() as stack:
         for name in names:
-            store = SqliteStorage(folder / f"{name}.db", (dag.TABLES,))
-            store.open()
-            store.start()
+            store = await stack.enter_async_context(opened(folder / f"{name}.db", dag.TABLES))
             blocks = Dag(store, projectors or {}, clock)
             merkle = Merkle(blocks, store)
             others = [other for other in names if other != name]
             sync = Sync(blocks, merkle, net, lambda others=others: others, every_ms=500, now=clock)  # type: ignore[misc]
             net.nodes[name] = BlockNode(name, store, blocks, merkle, sync)
         yield net
-    finally:
-        for node in net.nodes.values():
-            node.store.close()
 
 
 def gone(text: str = "the link is down") -> PeerUnavailable:
