@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from typing import Any, Protocol
 
 from gates.node import bidding
@@ -71,13 +71,13 @@ class Auction:
         self._metrics.sheets.inc()
         return bidding.make_sheet(self._identity, nonce, needs, load=self._executions.load, resources=self._resources)
 
-    async def hold(self, jobs: Sequence[Job]) -> dict[str, Bid]:
-        """The bid that is taken for each of *jobs* that has an eligible one."""
+    async def hold(self, jobs: Sequence[Job], lost: Mapping[str, Collection[str]]) -> dict[str, Bid]:
+        """The bid that is taken for each of *jobs* that has an eligible one; *lost*: who was lost with it before, by job."""
         needs = [Need.of(job) for job in jobs]
         small = [need for need, job in zip(needs, jobs, strict=True) if size(job) <= LARGEST_SENT]
         bids, members = await self._collect(needs, small)
         now = self._now()
-        return bidding.select(needs, bids, members, lambda did: self.experience.reputation(did, now))
+        return bidding.select(needs, bids, members, lambda did: self.experience.reputation(did, now), lost)
 
     async def stop(self) -> None:
         """Wait for nobody's bids any more."""

@@ -8,11 +8,10 @@ DID: it depends on nothing else, so that whoever has the same bids takes the sam
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gates.node import http
@@ -31,7 +30,7 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS experience (
     did TEXT PRIMARY KEY, good REAL NOT NULL, bad REAL NOT NULL, at INTEGER NOT NULL)
 """
-_HALF_LIFE_MS = 600_000
+_HALF_LIFE_MS, _WARY_MS = 600_000, 10_000
 _PRIOR = 10.0
 _SHEET = ("type", "bidder", "nonce", "load", "resources", "bids")
 
@@ -104,14 +103,6 @@ def _need(value: Any) -> Need:
     )
 
 
-def resources_of(folder: Path) -> dict[str, int]:
-    """What this machine has for jobs."""
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    disk = os.statvfs(folder)
-    space = disk.f_bavail * disk.f_frsize
-    return {"cpu_cores": os.cpu_count() or 1, "memory_mb": memory >> 20, "storage_mb": space >> 20}
-
-
 def price(need: Need) -> int | None:
     """What this node asks for a job, by the work in it; None for a kind that it does not know."""
     steps = {"Echo": ECHO_STEP, "Cpu": CPU_STEP}
@@ -168,9 +159,16 @@ def _has(resources: Mapping[str, int], need: Need) -> bool:
 
 
 def select(
-    needs: Sequence[Need], bids: Iterable[Bid], members: Collection[str], reputation: Callable[[str], int]
+    needs: Sequence[Need],
+    bids: Iterable[Bid],
+    members: Collection[str],
+    reputation: Callable[[str], int],
+    lost: Mapping[str, Collection[str]] = MappingProxyType({}),
 ) -> dict[str, Bid]:
-    """The bid that is taken for each job that has an eligible one, by job."""
+    """The bid that is taken for each job that has an eligible one, by job.
+
+    *lost*: by job, the executors that were lost with it in an earlier round; they come after all others.
+    """
     offered: dict[str, list[Bid]] = {need.job: [] for need in needs}
     for bid in bids:
         offered.get(bid.job, []).append(bid)
@@ -179,8 +177,9 @@ def select(
     for need in needs:
         able = [bid for bid in offered[need.job] if eligible(need, bid, members)]
         if able:
+            failed = lost.get(need.job, ())
             best = min(
-                able, key=lambda bid: (bid.price, -reputation(bid.executor), bid.load + given[bid.executor], bid.executor)
+                able, key=lambda bid: (bid.executor in failed, *_rank(bid, reputation(bid.executor), given[bid.executor]))
             )
             chosen[need.job] = best
             given[best.executor] += 1
@@ -197,20 +196,24 @@ class Experience:
 
     def __init__(self) -> None:
         self._seen: dict[str, tuple[float, float, int]] = {}
+        self._lost_at: dict[str, int] = {}
 
     def remember(self, rows: Iterable[tuple[str, float, float, int]]) -> None:
         """Start from what an earlier process wrote."""
         self._seen = {did: (good, bad, at) for did, good, bad, at in rows}
 
     def reputation(self, did: str, now: int) -> int:
-        """0 to 10: the share of good executions, rounded so that one bad one among many changes nothing."""
+        """0 to 10: the share of good executions, and no more than half of it for some seconds after a bad one."""
         good, bad = self._faded(did, now)
-        return round(10 * (good + _PRIOR) / (good + bad + _PRIOR))
+        share = 10 * (good + _PRIOR) / (good + bad + _PRIOR)
+        return round(share / 2 if now - self._lost_at.get(did, now - _WARY_MS) < _WARY_MS else share)
 
     def add(self, did: str, now: int, *, good: int = 0, bad: int = 0) -> None:
         """Count executions of *did*."""
         before, failed = self._faded(did, now)
         self._seen[did] = (before + good, failed + bad, now)
+        if bad:
+            self._lost_at[did] = now
 
     def keep(self, tx: Transaction, did: str) -> None:
         """Write down what is known of *did*."""

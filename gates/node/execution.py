@@ -33,7 +33,8 @@ CREATE TABLE IF NOT EXISTS executions (
     PRIMARY KEY (coordinator, job));
 CREATE INDEX IF NOT EXISTS executions_by_age ON executions (at)
 """
-KEPT_MS = 3_600_000
+KEPT_MS = 600_000
+"""A coordinator that comes back later has the job carried out again, which gives the same result."""
 LONGEST_QUEUE = 1000
 _PROGRAM = str(Path(cpu_job.__file__))
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
@@ -115,6 +116,7 @@ class Executions:
         self._limit = limit_s
         self._slots = asyncio.Semaphore(slots or max(1, (os.cpu_count() or 1) - 1))
         self._computing: dict[Key, asyncio.Task[Done]] = {}
+        self._killed: set[asyncio.Task[Done]] = set()
         self._recent, self._counted = 0.0, now()
         metrics.computing.set_function(lambda: float(len(self._computing)))
 
@@ -149,17 +151,19 @@ class Executions:
     def cancel(self, coordinator: str, jobs: Iterable[str]) -> None:
         """Stop the Cpu jobs among *jobs*."""
         for job in jobs:
-            task = self._computing.pop((coordinator, job), None)
-            if task is not None:
-                task.cancel()
+            self._kill((coordinator, job))
 
     async def stop(self) -> None:
         """Kill what is computing; who ordered it asks again after the restart."""
-        tasks = list(self._computing.values())
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-        self._computing.clear()
+        for key in list(self._computing):
+            self._kill(key)
+        await asyncio.gather(*self._killed, return_exceptions=True)
+
+    def _kill(self, key: Key) -> None:
+        task = self._computing.pop(key, None)
+        if task is not None and task.cancel():  # once: a second time would interrupt the wait for the end of its process
+            self._killed.add(task)
+            task.add_done_callback(self._killed.discard)
 
     def _fade(self) -> float:
         now = self._now()

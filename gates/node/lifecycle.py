@@ -66,6 +66,7 @@ class Lifecycle:
         self._wanted = asyncio.Event()
         self._since: dict[str, float] = {}
         self._unwanted: dict[str, int] = {}
+        self._lost: dict[str, set[str]] = {}
         self._out: dict[str, dict[str, Job]] = {}
         self._cancelled: dict[str, set[str]] = {}
         self._followed: set[str] = set()
@@ -164,7 +165,7 @@ class Lifecycle:
             self._forget(gone)
         if not jobs:
             return
-        chosen = await self.auction.hold(jobs)
+        chosen = await self.auction.hold(jobs, self._lost)
         self._metrics.rounds.inc()
         self._metrics.round_jobs.observe(len(jobs))
         self._metrics.round_seconds.observe(asyncio.get_running_loop().time() - began)
@@ -313,6 +314,7 @@ class Lifecycle:
         waiting = await self._durably(change)
         self._ended([job for job in ids if job not in waiting], "lost")
         for job in waiting:
+            self._lost.setdefault(job, set()).add(executor)
             self.offer(job)
 
     # --- what all of it rests on --------------------------------------------------------------------------------------
@@ -341,6 +343,7 @@ class Lifecycle:
     def _forget(self, job: str) -> None:
         self._since.pop(job, None)
         self._unwanted.pop(job, None)
+        self._lost.pop(job, None)
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.create_task(work)

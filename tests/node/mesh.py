@@ -42,6 +42,7 @@ class Mesh:
 
     nodes: dict[str, MeshNode] = field(default_factory=dict)
     unreachable: set[str] = field(default_factory=set)
+    broken: set[str] = field(default_factory=set)
     calls: list[tuple[str, str]] = field(default_factory=list)
     tamper: Callable[[str, str, bytes], bytes] = lambda did, path, answer: answer
     hold: dict[str, asyncio.Event] = field(default_factory=dict)
@@ -67,7 +68,11 @@ class MeshNode:
     async def call(self, peer: str, method: str, path: str, body: Any = None, *, timeout: float = 2.0, **_: Any) -> Any:
         """A call to another node of the mesh, through its real handlers."""
         self.mesh.calls.append((peer, path))
-        if peer in self.mesh.unreachable or peer not in self.mesh.nodes:
+        if (
+            peer in self.mesh.unreachable
+            or peer not in self.mesh.nodes
+            or (peer in self.mesh.broken and path == "/peer/execute")
+        ):
             raise PeerUnavailable(peer)
         if (held := self.mesh.hold.get(path)) is not None:
             await held.wait()

@@ -71,6 +71,14 @@ def test_price_decides_then_experience_then_load_then_the_did(best: Bid, other: 
     assert taken == {"job": best}
 
 
+def test_who_was_lost_with_a_job_gets_it_again_only_when_nobody_else_bids() -> None:
+    """However cheap it is; other jobs are not kept from it."""
+    cheap, dear = Bid("job", "a", 1, 0, HAS), Bid("job", "b", 2, 5, HAS)
+    assert select([NEED], [cheap, dear], {"a", "b"}, lambda _: 10, {"job": {"a"}}) == {"job": dear}
+    assert select([NEED], [cheap, dear], {"a", "b"}, lambda _: 10, {"other": {"a"}}) == {"job": cheap}
+    assert select([NEED], [cheap], {"a", "b"}, lambda _: 10, {"job": {"a"}}) == {"job": cheap}
+
+
 def test_a_batch_is_shared_out_among_equal_bidders() -> None:
     """What this batch already gives a bidder counts as its load."""
     needs = [Need(f"j{number}", 10, "Echo", 1) for number in range(6)]
@@ -129,11 +137,12 @@ def test_the_price_follows_the_work() -> None:
 
 
 def test_experience_sinks_with_failures_and_forgives_them_with_time() -> None:
-    """One failure among many changes nothing, many do, and after hours they are forgotten."""
+    """One failure among many counts for some seconds, many for longer, and after hours they are forgotten."""
     experience = Experience()
     assert experience.reputation("a", 0) == 10
     experience.add("a", 0, good=100, bad=1)
-    assert experience.reputation("a", 0) == 10
-    experience.add("a", 0, bad=100)
-    assert experience.reputation("a", 0) < 7
+    assert experience.reputation("a", 9_999) == 5
+    assert experience.reputation("a", 10_000) == 10
+    experience.add("a", 10_000, bad=100)
+    assert experience.reputation("a", 60_000) < 7
     assert experience.reputation("a", 12 * 3_600_000) == 10

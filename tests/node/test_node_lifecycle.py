@@ -104,6 +104,24 @@ def test_a_job_whose_executor_is_lost_is_bid_for_again(tmp_path: Path) -> None:
     asyncio.run(run())
 
 
+def test_a_node_that_bids_and_carries_nothing_out_makes_no_job_fail(tmp_path: Path) -> None:
+    """It has the least load of all, so it wins; each job it loses goes to another, and for a while it gets no more."""
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            mesh = Mesh()
+            node, broken, _ = await three(stack, mesh, tmp_path)
+            mesh.broken.add(broken.did)
+            first = await asyncio.gather(*(node.submit(echo(), f"k{number}") for number in range(20)))
+            ended = [await node.until(job, "Completed", "Failed") for job in first]
+            assert {job["status"] for job in ended} == {"Completed"}
+            assert {job["round"] for job in ended} == {1, 2}
+            later = await asyncio.gather(*(node.submit(echo(), f"l{number}") for number in range(20)))
+            assert {(await node.until(job, "Completed"))["round"] for job in later} == {1}
+
+    asyncio.run(run())
+
+
 def test_a_job_whose_executors_are_all_lost_fails_with_one_refund(tmp_path: Path) -> None:
     """After three rounds it is over, and everything is given back once."""
 
