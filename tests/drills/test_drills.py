@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-import sqlite3
 import subprocess
 import sys
 from collections.abc import Mapping
-from contextlib import closing
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -237,29 +235,10 @@ def test_the_proxies_logs_say_how_many_answers_were_touched(tmp_path: Path) -> N
     assert (seen.reached, seen.triggered) == (80, 2)
 
 
-def _node(folder: Path, *, keys: list[str], told: list[str], balance: int) -> None:
-    folder.mkdir(parents=True)
-    with closing(sqlite3.connect(folder / "node.db")) as connection, connection:
-        connection.execute("CREATE TABLE accounts (minted, balance)")
-        connection.execute("CREATE TABLE jobs (key, cost)")
-        connection.execute("INSERT INTO accounts VALUES (100, ?)", (balance,))
-        connection.executemany("INSERT INTO jobs VALUES (?, 10)", [(key,) for key in keys])
-    (folder / "defect.jsonl").write_text("".join(json.dumps({"key": key}) + "\n" for key in told))
-
-
-def test_the_nodes_files_say_what_a_defect_did(tmp_path: Path) -> None:
-    """Acknowledged and not stored, charged and not accounted for, stored twice: each is read from SQLite."""
-    _node(tmp_path / "target" / "a", keys=["k", "l", "l"], told=["k", "gone"], balance=60)
-    seen = [
-        probe(tmp_path, tmp_path) for probe in (icn._acknowledged_and_gone, icn._charged_and_unaccounted, icn._stored_twice)
-    ]
-    assert [(each.reached, each.triggered) for each in seen] == [(2, 1), (2, 10), (2, 1)]
-
-
 def test_a_probe_without_traces_has_seen_nothing(tmp_path: Path) -> None:
     """No log, no file, no database: not reached."""
     probes = (
-        icn._stored_twice,
+        next(each.probe for each in icn.DRILLS if each.name == "forget-keys"),
         responses._probe("delay"),
         slowness._slowed_calls,
         testing._failures_in_junit,

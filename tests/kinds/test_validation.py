@@ -627,7 +627,7 @@ def test_an_interrupted_run_leaves_its_history_and_no_process(tmp_path: Path) ->
     history = tmp_path / "crash/evidence/history.jsonl.gz"
     with subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path / "request.json")], stderr=subprocess.PIPE) as child:
         # the fault begins at 0.6 s, when node-a has about 30 jobs
-        while stored_jobs(tmp_path / "crash/target/data/node-a/node.db") < 60:
+        while stored_jobs(tmp_path / "crash/target/data/node-a/ledger.db") < 60:
             assert child.poll() is None
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=20)
