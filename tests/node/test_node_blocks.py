@@ -230,7 +230,7 @@ def crowded() -> list[bytes]:
 
 
 @given(batches=st.lists(st.lists(st.sampled_from(crowded()), max_size=12), max_size=5))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_the_root_depends_on_the_set_of_blocks_alone(batches: list[list[bytes]]) -> None:
     """After every batch, in any order and with repetitions, the tree that was kept equals a new one and the definition."""
 

@@ -78,7 +78,7 @@ async def heal(net: Network) -> None:
 
 
 @given(steps=st.lists(PUT | PULL, max_size=14))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=25, deadline=None)
 def test_once_the_links_are_whole_a_few_rounds_make_all_nodes_equal(steps: list[Any]) -> None:
     """After any puts and any rounds over failing links all nodes hold exactly what was put anywhere."""
 
@@ -176,6 +176,31 @@ def test_bytes_that_do_not_match_are_refused_and_counted_and_had_from_another(tm
             await node.sync.pull("c")
             assert node.dag.get(cid_of(b"true")) == b"true"
             assert (node.dag.last, node.counted(NEW)) == (2, 2)
+
+    asyncio.run(whole())
+
+
+@pytest.mark.parametrize(
+    "block",
+    [{"data": 10**12, "author": AUTHOR}, {"data": b"x", "author": "x" * 1000}, {"data": "x", "author": AUTHOR}, {"data": b"x"}],
+    ids=["a size for bytes", "an author without end", "text for bytes", "no author"],
+)
+def test_a_block_of_the_wrong_shape_ends_the_round_and_stores_nothing(tmp_path: Path, block: dict[str, Any]) -> None:
+    """Whatever a peer puts where bytes and a DID belong costs nothing and raises nothing."""
+
+    async def whole() -> None:
+        async with network(tmp_path, "ab") as net:
+            await put(net.nodes["b"], [b"x"])
+
+            async def wrong(_peer: str, path: str, _body: Any, true: True_) -> bytes:
+                return encode({"blocks": [{"cid": cid_of(b"x"), **block}]}) if path.endswith("blocks") else await true()
+
+            net.spoil = wrong
+            assert await net.nodes["a"].sync.pull("b") == FAILED
+            assert net.nodes["a"].dag.last == 0
+            net.spoil = None
+            assert await net.nodes["a"].sync.pull("b") == PULLED
+            assert net.nodes["a"].dag.last == 1
 
     asyncio.run(whole())
 
