@@ -88,7 +88,7 @@ class Admission:
 
     def __init__(self, most: int, metrics: RuntimeMetrics, shed: Callable[[str], None]) -> None:
         self._metrics, self._shed = metrics, shed
-        lowest = max(1, most // 8)
+        lowest = max(1, most // 4)  # a pause of a second at a hundred requests a second is no overload
         self._limits = {
             kind: AdaptiveLimit(most, minimum=lowest, maximum=most, name=f"the node's room for {kind}")
             for kind in ("reads", "writes")
