@@ -47,6 +47,7 @@ class Auction:
     Args:
         window: seconds that bids are collected for; asked anew in each round.
         resources: what this node has for jobs.
+        able: whether this node can carry out jobs of others now; while it can't, it bids on none.
     """
 
     def __init__(
@@ -60,16 +61,19 @@ class Auction:
         now: Callable[[], int],
         window: Callable[[], float],
         resources: Mapping[str, int],
+        able: Callable[[], bool] = lambda: True,
     ) -> None:
         self._identity, self._members, self._client, self._executions = identity, members, client, executions
         self._metrics, self._now, self.window, self._resources = metrics, now, window, resources
+        self.able = able
         self._asking: dict[str, asyncio.Task[list[Bid]]] = {}
         self.experience = Experience()
 
     def sheet(self, nonce: str, needs: Iterable[Need]) -> dict[str, Any]:
         """This node's signed bids on *needs*."""
         self._metrics.sheets.inc()
-        return bidding.make_sheet(self._identity, nonce, needs, load=self._executions.load, resources=self._resources)
+        wanted = needs if self.able() else ()
+        return bidding.make_sheet(self._identity, nonce, wanted, load=self._executions.load, resources=self._resources)
 
     async def hold(self, jobs: Sequence[Job], lost: Mapping[str, Collection[str]]) -> dict[str, Bid]:
         """The bid that is taken for each of *jobs* that has an eligible one; *lost*: who was lost with it before, by job."""

@@ -150,6 +150,7 @@ class Node:
             now=self.now,
             window=lambda: self.window_ms / 1000,
             resources=resources(self.settings.data),
+            able=lambda: not (self.draining or self.degradation.read_only),
         )
         self.lifecycle = Lifecycle(
             self.identity.did,

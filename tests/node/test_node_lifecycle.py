@@ -122,6 +122,20 @@ def test_a_node_that_bids_and_carries_nothing_out_makes_no_job_fail(tmp_path: Pa
     asyncio.run(run())
 
 
+def test_a_node_that_can_write_nothing_bids_on_nothing(tmp_path: Path) -> None:
+    """Jobs of others would only come back from it."""
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            node, second, third = await three(stack, Mesh(), tmp_path)
+            second.lifecycle.auction.able = lambda: False
+            jobs = await asyncio.gather(*(node.submit(echo(), f"k{number}") for number in range(10)))
+            executors = {(await node.until(job, "Completed"))["executor_did"] for job in jobs}
+            assert executors == {node.did, third.did}
+
+    asyncio.run(run())
+
+
 def test_a_job_whose_executors_are_all_lost_fails_with_one_refund(tmp_path: Path) -> None:
     """After three rounds it is over, and everything is given back once."""
 
