@@ -62,7 +62,7 @@ class SmallNode:
     ) -> None:
         folder.mkdir(exist_ok=True, parents=True)
         self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-        self.settings = Settings(name, folder, peers=peers, api_key=KEY, peer_pace_ms=50, **settings)
+        self.settings = Settings(name, folder, peers=peers, api_key=KEY, **{"peer_pace_ms": 50, **settings})
         self.identity = Identity.from_seed(bytes([seed]) * 32)
         self.registry = CollectorRegistry()
         self.metrics = FederationMetrics(self.registry)

@@ -33,14 +33,14 @@ def urls(listeners: Mapping[str, socket.socket]) -> dict[str, str]:
 
 
 @asynccontextmanager
-async def federation(folder: Path, names: tuple[str, ...] = NAMES) -> AsyncIterator[dict[str, SmallNode]]:
+async def federation(folder: Path, names: tuple[str, ...] = NAMES, **settings: Any) -> AsyncIterator[dict[str, SmallNode]]:
     """Founding nodes that have all met each other."""
     async with AsyncExitStack() as stack:
         listeners = {name: listening() for name in names}
         known, nodes = urls(listeners), {}
         for seed, (name, listener) in enumerate(listeners.items()):
             peers = {other: url for other, url in known.items() if other != name}
-            nodes[name] = SmallNode(folder / name, name, seed, listener, peers)
+            nodes[name] = SmallNode(folder / name, name, seed, listener, peers, **settings)
         for node in nodes.values():
             await stack.enter_async_context(node.running())
         await until(lambda: all(len(node.federation.alive()) == len(names) - 1 for node in nodes.values()))
@@ -117,6 +117,17 @@ def test_who_joins_is_known_to_all_and_still_is_after_a_restart(tmp_path: Path) 
     asyncio.run(scenario())
 
 
+def test_news_do_not_wait_for_the_next_poll(tmp_path: Path) -> None:
+    """With a minute between polls the founders have met at once, and who joins at one is known to all a moment later."""
+
+    async def scenario() -> None:
+        async with federation(tmp_path, peer_pace_ms=60_000) as nodes, alone(tmp_path).running() as newcomer:
+            await newcomer.federation.join(nodes["node-a"].url)
+            await until(lambda: all("node-x" in members(node) for node in nodes.values()))
+
+    asyncio.run(scenario())
+
+
 def test_who_leaves_is_gone_everywhere_and_may_come_back(tmp_path: Path) -> None:
     """The leaver tells one, and all hear it; its requests are no longer a peer's; joining again undoes it."""
 
@@ -164,6 +175,8 @@ def test_an_evicted_member_is_forgotten_here_alone_until_it_is_added(tmp_path: P
             assert members(first) == ["node-b"]
             with pytest.raises(Refusal, match="removed from this federation"):
                 await evicted.federation.greet(evicted.federation.peers()[0])
+            evicted.federation._own = evicted.federation._say("member")  # news, as after a restart
+            await evicted.federation.greet(evicted.federation.peers()[1])
             await nodes["node-b"].federation.greet(nodes["node-b"].federation.peers()[0])
             assert members(first) == ["node-b"]
             assert members(nodes["node-b"]) == ["node-a", "node-c"]
@@ -195,6 +208,23 @@ def test_another_key_under_a_known_name_is_refused_and_seen(tmp_path: Path) -> N
                 assert impostor.identity.did in status["refused"]["node-b"]
                 labels = {"peer": "node-b", "outcome": "refused"}
                 await until(lambda: (node.registry.get_sample_value("icn_peer_handshakes_total", labels) or 0) > 0)
+
+    asyncio.run(scenario())
+
+
+def test_a_stranger_with_the_founders_names_is_met_at_the_configured_address_only(tmp_path: Path) -> None:
+    """It says hello as node-b before node-b is there: answered, since node-b might be behind a proxy, and not believed."""
+
+    async def scenario() -> None:
+        listener, absent = listening(), listening()
+        places = urls({"node-a": listener, "node-b": absent})
+        absent.close()
+        async with SmallNode(tmp_path / "a", "node-a", 1, listener, {"node-b": places["node-b"]}).running() as node:
+            stranger = SmallNode(tmp_path / "s", "node-b", 50, listening(), {"node-a": places["node-a"]})
+            async with stranger.running():
+                await until(lambda: len(stranger.federation.alive()) == 1)
+                assert not node.federation.known(stranger.identity.did)
+                assert "node-b" not in node.federation.dids()
 
     asyncio.run(scenario())
 

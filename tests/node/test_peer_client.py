@@ -19,13 +19,14 @@ from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
+from gates.node.cid import decode, encode
 from gates.node.detector import State
 from gates.node.directory import Peer
 from gates.node.errors import PeerUnavailable, Refusal
 from gates.node.http import json_answer
-from gates.node.identity import Identity
+from gates.node.identity import Identity, signed
 from gates.node.metrics_federation import FederationMetrics
-from gates.node.peer_client import ATTEMPTS, PeerClient, PeerFailed
+from gates.node.peer_client import ATTEMPTS, CBOR, PeerClient, PeerFailed
 from gates.node.signatures import Message, check, claim
 from gates.recovery import CircuitState, Deadline
 from gates.recovery.testing import VirtualClock
@@ -432,5 +433,32 @@ def test_a_probe_takes_only_200_for_an_answer() -> None:
         async with faulty(hang) as peerage:
             assert not await peerage.client.probe(peerage.members.only, 0.05)
             assert peerage.members.told == ["missed"]
+
+    run(scenario)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"nonce": "another"}, "answer to a greeting"),
+        ({"to": OTHER.did}, "answer to a greeting"),
+        ({"did": OWN.did}, "not signed by"),
+        ({"founding": ["node-z"]}, "not signed by"),
+        ({"signature": bytes(64)}, "not signed by"),
+    ],
+)
+def test_an_answer_to_a_greeting_must_be_signed_for_this_very_greeting(change: dict[str, Any], words: str) -> None:
+    """One for another nonce or another node was recorded somewhere; one that was changed is nobody's."""
+
+    async def handler(request: Request) -> Response:
+        nonce = decode(await request.body())["nonce"]
+        answer = {"founding": ["node-b"], "records": [], "nonce": nonce, "to": OWN.did, "did": OTHER.did}
+        late = {} if words == "not signed by" else change
+        return Response(encode({**signed("icn/hello", {**answer, **late}, OTHER), **change}), media_type=CBOR)
+
+    async def scenario() -> None:
+        async with answering(handler) as peerage:
+            with pytest.raises((Refusal, PeerUnavailable), match=words):
+                await peerage.client.greet(peerage.members.only.url, {"founding": [], "records": []}, "n" * 16, 1.0)
 
     run(scenario)
