@@ -127,15 +127,7 @@ class Executions:
 
     async def carry_out(self, coordinator: str, orders: Sequence[Order], wait: float = 0.0) -> Answer:
         """Carry out *orders*, and wait up to *wait* seconds for one of them when none is done at once. Raises FAILURES."""
-        answer, done = Answer(), []
-        known = self._known(coordinator, [order.job for order in orders if "Cpu" in order.spec["kind"]])
-        for order in orders:
-            if order.job in known:
-                answer.done.append(known[order.job])
-            elif "Echo" in order.spec["kind"]:
-                done.append(self._echo(order))
-            elif not self._begin(coordinator, order):
-                answer.refused.append(order.job)
+        answer, done = self._set_about(coordinator, orders)
         mine = [(coordinator, order.job) for order in orders if (coordinator, order.job) in self._computing]
         if mine and not done and not answer.done:
             await asyncio.wait([self._computing[key] for key in mine], timeout=wait, return_when=asyncio.FIRST_COMPLETED)
@@ -147,6 +139,19 @@ class Executions:
             self._computing.pop(key, None)
         answer.pending = [job for _, job in mine if (coordinator, job) in self._computing]
         return answer
+
+    def _set_about(self, coordinator: str, orders: Sequence[Order]) -> tuple[Answer, list[Done]]:
+        """Begin with *orders*: what was done before and what is refused, and what is done at once."""
+        answer, done = Answer(), []
+        known = self._known(coordinator, [order.job for order in orders if "Cpu" in order.spec["kind"]])
+        for order in orders:
+            if order.job in known:
+                answer.done.append(known[order.job])
+            elif "Echo" in order.spec["kind"]:
+                done.append(self._echo(order))
+            elif not self._begin(coordinator, order):
+                answer.refused.append(order.job)
+        return answer, done
 
     def cancel(self, coordinator: str, jobs: Iterable[str]) -> None:
         """Stop the Cpu jobs among *jobs*."""

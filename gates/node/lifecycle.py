@@ -9,31 +9,28 @@ the node's own among them, and come back for bids when their executor is lost. W
 from __future__ import annotations
 
 import asyncio
-import json
 import logging
 from collections import deque
-from collections.abc import Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
 from itertools import islice
 from typing import Any, TypeVar
 
 from gates.node import assignment, bidding, execution, jobbook, receipts
-from gates.node.auction import Auction, Client, document, size
-from gates.node.bidding import LARGEST_SENT, MOST_JOBS, Bid
-from gates.node.cid import encode
-from gates.node.errors import FAILURES, PeerUnavailable, Refusal, StoreUnavailable
-from gates.node.execution import Answer, Done, Executions, Order
+from gates.node.auction import Auction, Client
+from gates.node.bidding import MOST_JOBS, Bid
+from gates.node.dispatch import Dispatcher, batches
+from gates.node.errors import FAILURES, Refusal
+from gates.node.execution import Done, Executions
 from gates.node.jobbook import MOST_ROUNDS, Job
 from gates.node.metrics_jobs import JobMetrics
 from gates.node.storage import Storage, Transaction
 from gates.recovery import Exponential
 
 TABLES = ";".join((execution.TABLES, bidding.TABLES))
-PATIENCE = 2.0
-"""Seconds in which an executor says what it has done of a batch; after that it is lost."""
 POLL = 0.5
 """Seconds that an executor may wait for the end of a job before it says that it is still under way."""
 RESUMED_ATTEMPTS = 10
-_BACKOFF = Exponential(0.05, 2.0, jitter="none")
+_BACKOFF = Exponential(0.05, 0.5, jitter="none")
 _LOG = logging.getLogger(__name__)
 
 T = TypeVar("T")
@@ -60,7 +57,8 @@ class Lifecycle:
         now: Callable[[], int],
         anchor: Callable[[], None] = lambda: None,
     ) -> None:
-        self._did, self._store, self._client, self._now, self._anchor = did, store, client, now, anchor
+        self._did, self._store, self._now, self._anchor = did, store, now, anchor
+        self._dispatcher = Dispatcher(did, client, executions, metrics)
         self.auction, self.executions, self._metrics = auction, executions, metrics
         self._offered: deque[str] = deque()
         self._wanted = asyncio.Event()
@@ -86,7 +84,7 @@ class Lifecycle:
             else:
                 self.offer(job.id)
         for executor, jobs in assigned.items():
-            for batch in _batches(jobs):
+            for batch in batches(jobs):
                 self._spawn(self._order(executor, batch, attempts=RESUMED_ATTEMPTS))
         self._spawn(self._rounds())
 
@@ -181,7 +179,7 @@ class Lifecycle:
                 shares.setdefault(chosen[job.id].executor, []).append(job)
         for executor, share in shares.items():
             self._metrics.assigned.labels("self" if executor == self._did else "peer").inc(len(share))
-            for batch in _batches(share):
+            for batch in batches(share):
                 self._spawn(self._order(executor, batch))
 
     async def _leave(self, ids: Sequence[str]) -> None:
@@ -215,13 +213,8 @@ class Lifecycle:
 
     async def _ask(self, executor: str, jobs: Mapping[str, Job], *, wait: float, attempts: int = 1) -> None:
         """One request for the receipts of *jobs*, and what follows from its answer."""
-        try:
-            answer = await self._answer(executor, jobs, wait, attempts)
-        except (PeerUnavailable, Refusal, StoreUnavailable) as error:
-            self._metrics.ordered.labels("refused" if isinstance(error, Refusal) else "unavailable").inc()
-            answer = Answer()
-        else:
-            self._metrics.ordered.labels("answered").inc()
+        stopped = self._cancelled.pop(executor, set())
+        answer = await self._dispatcher.ask(executor, jobs, stopped, wait=wait, attempts=attempts)
         done = {each.receipt.job: each for each in answer.done if each.receipt.job in jobs}
         pending = [job for job in answer.pending if job in jobs and job not in done]
         out = self._out.setdefault(executor, {})
@@ -229,39 +222,8 @@ class Lifecycle:
             out.pop(job, None)
         await self._finish(executor, list(done.values()), jobs)
         await self._wait_for(executor, {job: jobs[job] for job in pending if job not in out})
-        await self._lose(executor, [job for job in jobs if job not in done and job not in pending])
-
-    async def _answer(self, executor: str, jobs: Mapping[str, Job], wait: float, attempts: int) -> Answer:
-        """What *executor* says to the orders. Raises PeerUnavailable, Refusal and StoreUnavailable."""
-        orders = [Order(job.id, json.loads(job.spec)) for job in jobs.values()]
-        stopped = self._cancelled.pop(executor, set())
-        if executor == self._did:
-            self.executions.cancel(executor, stopped)
-            return await self.executions.carry_out(executor, orders, wait)
-        sent = {"jobs": [order.sent() for order in orders], "cancel": sorted(stopped), "wait_ms": round(wait * 1000)}
-        body, patience = encode(sent), PATIENCE + wait
-        while True:
-            try:
-                return self._read(await self._client.call(executor, "POST", "/peer/execute", body, timeout=patience), executor)
-            except PeerUnavailable:
-                attempts -= 1
-                if attempts <= 0:
-                    raise
-            await asyncio.sleep(POLL)  # this node has just started, and may not have met the executor yet
-
-    def _read(self, answer: Any, executor: str) -> Answer:
-        """A peer's answer to orders; what is no genuine receipt of its own counts as not done. Raises Refusal."""
-        fields = document(answer)
-        done, pending = fields.get("done"), fields.get("pending")
-        if not isinstance(done, list) or not isinstance(pending, list):
-            raise Refusal(422, "expected done and pending")
-        read = Answer(pending=[job for job in pending if isinstance(job, str)])
-        for each in done:
-            try:
-                read.done.append(Done.read(each, executor))
-            except Refusal:
-                self._metrics.receipts.labels("refused").inc()
-        return read
+        gone = jobs.keys() - done.keys() - set(pending)
+        await self._lose(executor, [job for job in jobs if job in gone and job in self._since])
 
     async def _finish(self, executor: str, done: Sequence[Done], jobs: Mapping[str, Job]) -> None:
         """End the jobs whose receipts came."""
@@ -354,17 +316,3 @@ class Lifecycle:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
             _LOG.error("a batch of jobs was left where it was, until the next start", exc_info=task.exception())
-
-
-def _batches(jobs: Sequence[Job]) -> Iterator[list[Job]]:
-    """*jobs* in batches that a request can carry."""
-    batch: list[Job] = []
-    carried = 0
-    for job in jobs:
-        if batch and (len(batch) >= MOST_JOBS or carried + size(job) > LARGEST_SENT):
-            yield batch
-            batch, carried = [], 0
-        batch.append(job)
-        carried += size(job)
-    if batch:
-        yield batch

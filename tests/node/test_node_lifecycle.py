@@ -239,6 +239,8 @@ def test_a_cancelled_job_is_killed_where_it_runs_and_refunded_once(tmp_path: Pat
                     await asyncio.sleep(0.001)
                 assert node.job(job)["status"] == "Cancelled"
             assert node.account() == (MANA, 0)
+            experience = node.lifecycle.auction.experience
+            assert {experience.reputation(did, now_ms()) for did in node.mesh.nodes} == {10}, "nobody is to blame"
 
     asyncio.run(run())
 
