@@ -38,20 +38,19 @@ class FaultSpec(Settings):
 
     @model_validator(mode="after")
     def _one(self) -> FaultSpec:
-        if (self.crash is None) == (self.lock is None):
+        if sum(getattr(self, key) is not None for key in KEYS) != 1:
             raise ValueError(f"expected exactly one of {', '.join(KEYS)}")
         return self
 
     @property
     def key(self) -> str:
         """The key that says which fault it is."""
-        return "lock" if self.crash is None else "crash"
+        return next(key for key in KEYS if getattr(self, key) is not None)
 
     @property
     def settings(self) -> CrashSettings | LockSettings:
         """What is under that key."""
-        found = self.lock if self.crash is None else self.crash
-        assert found is not None
+        found: CrashSettings | LockSettings = getattr(self, self.key)
         return found
 
     @model_validator(mode="after")
