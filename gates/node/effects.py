@@ -1,8 +1,8 @@
 """What executed proposals do to this node: parameters change, and budgets are paid by the home of who gets them.
 
 The effects stand in `dag.db`, wherever they came from; a task carries them out in the order in which they came, again from the
-first one after a restart. Everything here may be done twice: a parameter is set to what it is, and a budget is minted in one
-transaction with a row that says so.
+first one after a restart. Everything here may be done twice: a parameter is set to what it is, and a budget is minted under
+the name of its proposal, which the ledger takes once.
 """
 
 from __future__ import annotations
@@ -110,11 +110,8 @@ class Effects:
 
 def pay(tx: Transaction, effect: Effect, grant: int, now: int) -> bool:
     """Mint a budget for the account that gets it, once a proposal. False when it was paid before."""
-    if tx.execute("INSERT INTO effects_applied VALUES (?) ON CONFLICT DO NOTHING", (effect.proposal,)).rowcount != 1:
-        return False
     ledger.open_account(tx, effect.subject, grant, now)
-    ledger.mint(tx, effect.subject, effect.value, f"governance/budget:{effect.proposal}", now)
-    return True
+    return ledger.mint(tx, effect.subject, effect.value, f"governance/budget:{effect.proposal}", now)
 
 
 def set_capacity(tx: Transaction, capacity: int, now: int) -> None:

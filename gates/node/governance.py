@@ -31,8 +31,7 @@ CREATE TABLE IF NOT EXISTS proposals_made (
 CREATE TABLE IF NOT EXISTS votes_cast (
     proposal TEXT NOT NULL, voter TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (proposal, voter)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS decisions_made (
-    proposal TEXT NOT NULL, type TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (proposal, type)) WITHOUT ROWID;
-CREATE TABLE IF NOT EXISTS effects_applied (proposal TEXT PRIMARY KEY) WITHOUT ROWID
+    proposal TEXT NOT NULL, type TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (proposal, type)) WITHOUT ROWID
 """
 
 

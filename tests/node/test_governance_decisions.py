@@ -302,6 +302,19 @@ def test_a_parameter_changes_on_every_node_and_the_latest_change_stands(tmp_path
     governed(tmp_path, story)
 
 
+def test_a_change_after_a_change_stands_though_a_clock_went_back(tmp_path: Path) -> None:
+    """An execution is later than all effects that its home knows, so that a slow clock does not undo what was decided."""
+
+    async def story(federation: Governed) -> None:
+        for value in (70, 90):
+            change = {"name": "client_rate", "value": value}
+            await federation.accepted(Motion("SystemParameterChange", change, "a rate", 60))
+            federation.time -= 10_000
+        assert [node.parameters for node in federation.nodes] == [{"client_rate": 90}] * 3
+
+    governed(tmp_path, story)
+
+
 def test_what_would_change_nothing_fails_with_a_reason(tmp_path: Path) -> None:
     """Admitting a member, and removing who is none, end as Failed on every node, without effect."""
 

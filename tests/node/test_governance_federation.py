@@ -26,8 +26,16 @@ def federation(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Federation]
 
 def propose(node: Node, kind: str, seconds: int = 60, **data: Any) -> str:
     body = {"proposal": {"type": kind, "data": data}, "description": secrets.token_hex(4), "duration_secs": seconds}
-    made: str = node.good("POST", "/governance/submit", body)
-    return made
+    made: list[str] = []
+
+    def submitted() -> bool:
+        code, answer, headers = node.send("POST", "/governance/submit", body)
+        assert code == 200 or (code == 503 and headers["Retry-After"] == "1"), (code, answer)
+        made.extend([answer] if code == 200 else [])
+        return bool(made)
+
+    await_that(submitted, "the founding nodes have met")
+    return made[0]
 
 
 def vote(node: Node, proposal: str, option: str = "Yes", **more: Any) -> Any:
