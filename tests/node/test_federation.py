@@ -47,9 +47,9 @@ async def federation(folder: Path, names: tuple[str, ...] = NAMES, **settings: A
         yield nodes
 
 
-def alone(folder: Path, name: str = "node-x", seed: int = 90) -> SmallNode:
+def alone(folder: Path, name: str = "node-x", seed: int = 90, **settings: Any) -> SmallNode:
     """A node that knows nobody."""
-    return SmallNode(folder / name, name, seed, listening(), {})
+    return SmallNode(folder / name, name, seed, listening(), {}, **settings)
 
 
 async def asked(node: SmallNode, method: str, path: str, body: Any = None, key: str = KEY) -> tuple[int, Any]:
@@ -121,7 +121,8 @@ def test_news_do_not_wait_for_the_next_poll(tmp_path: Path) -> None:
     """With a minute between polls the founders have met at once, and who joins at one is known to all a moment later."""
 
     async def scenario() -> None:
-        async with federation(tmp_path, peer_pace_ms=60_000) as nodes, alone(tmp_path).running() as newcomer:
+        slow = {"peer_pace_ms": 60_000}
+        async with federation(tmp_path, **slow) as nodes, alone(tmp_path, **slow).running() as newcomer:
             await newcomer.federation.join(nodes["node-a"].url)
             await until(lambda: all("node-x" in members(node) for node in nodes.values()))
 
