@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -153,7 +154,7 @@ def text(values: Mapping[str, Any], name: str, *, longest: int = 4096, shortest:
 def integer(
     values: Mapping[str, Any], name: str, *, lowest: int = 0, highest: int = HIGHEST, default: int | None = None
 ) -> int:
-    """The integer *name* of *values*; true, 1.0 and "1" are none. Raises Refusal with 422."""
+    """The integer *name* of *values*; true, 1.5 and "1" are none. Raises Refusal with 422."""
     found = values.get(name, default)
     if type(found) is not int or not lowest <= found <= highest:
         raise Refusal(422, f"{name}: expected an integer from {lowest} to {highest}")
@@ -172,14 +173,15 @@ def _refuse_constant(name: str) -> None:
     raise ValueError(name)
 
 
-def _finite(digits: str) -> float:
+def _number(digits: str) -> float | int:
+    """JSON has one kind of numbers: 1.0 is the integer 1."""
     found = float(digits)
-    if found in (float("inf"), float("-inf")):
+    if not math.isfinite(found):
         raise ValueError(digits)
-    return found
+    return int(found) if found.is_integer() and abs(found) <= HIGHEST else found
 
 
-_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite).decode
+_decode = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_number).decode
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"), allow_nan=False).encode
 
 

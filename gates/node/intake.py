@@ -32,7 +32,7 @@ class Bodies:
         self.held = 0
 
     async def read(self, request: Request) -> bytes:
-        """The body of *request*. Raises Refusal: 408 when it is too slow, 413 when it is too long, 503 when there is no room."""
+        """The body of *request*. Raises Refusal: 408 when it is too slow, 413 too long, 503 without room."""
         declared = request.headers.get("content-length")
         if declared is None and "transfer-encoding" not in request.headers:
             return b""
