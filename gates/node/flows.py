@@ -110,4 +110,11 @@ FLOWS: Mapping[str, Any] = {
             _post("/governance/close", {"proposal_id": "{proposal}"}, 200, 409),
         ],
     },
+    "execute": {
+        "summary": "A member executes the oldest accepted proposal of its node.",
+        "steps": [
+            _found("home=me&status=Accepted"),
+            _post("/governance/execute", {"proposal_id": "{proposal}"}, 200),
+        ],
+    },
 }
