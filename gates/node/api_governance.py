@@ -11,11 +11,11 @@ from typing import Any
 from starlette.responses import Response
 
 from gates.node import cid, http, motion, roster
-from gates.node.assembly import Page, State
 from gates.node.ballot import EXECUTED, FAILED, OPEN
 from gates.node.errors import Refusal
 from gates.node.governance import Governance
 from gates.node.http import Call, Route, json_answer
+from gates.node.judging import Page, State
 from gates.node.tally import ACCEPTED, MILLION, OPTIONS, REJECTED, tally
 
 PAGE = 100

@@ -7,16 +7,18 @@ on nothing but the set of blocks. Nothing here decides; a node decides in its le
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
-from gates.node import ballot, motion, tally
+from gates.node import ballot, motion
 from gates.node.ballot import OPEN, Close, Execution, Proposal
 from gates.node.dag import Block, Projector
 from gates.node.errors import Refusal
+from gates.node.judging import Effect, Page, State, check_close, check_vote, last_of_each, members_after
+from gates.node.ledger import Read, reading
 from gates.node.storage import Transaction
+from gates.node.surroundings import Roster
 from gates.node.tally import ACCEPTED, Vote
 
 TABLES = """
@@ -38,78 +40,7 @@ CREATE TABLE IF NOT EXISTS effects (
     value INTEGER NOT NULL, at INTEGER NOT NULL)
 """
 
-Read = Callable[[str, Sequence[Any]], list[Any]]
 Told = Callable[[str, str], None]
-
-
-class Roster(Protocol):
-    """Who the nodes of the federation are."""
-
-    @property
-    def name(self) -> str:
-        """The name of this node."""
-        ...
-
-    def home(self, did: str) -> str:
-        """The name of the node that has the authority over *did*."""
-        ...
-
-    def name_of(self, did: str) -> str | None:
-        """The name of the node whose DID this is."""
-        ...
-
-    def founding(self) -> frozenset[str] | None:
-        """The DIDs of the founding nodes, or None until all of them are known."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class Effect:
-    """What an executed proposal changes.
-
-    Attributes:
-        number: its place in this node's list.
-        cid: the execution.
-        subject: the parameter or DID that is changed.
-        value: the new value, the amount, or whether it is a member.
-    """
-
-    number: int
-    cid: str
-    proposal: str
-    kind: str
-    subject: str
-    value: int
-    at: int
-
-
-@dataclass(frozen=True, slots=True)
-class State:
-    """A proposal and how far it has come."""
-
-    number: int
-    proposal: Proposal
-    status: str
-    close: Close | None
-    execution: Execution | None
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """Which proposals are asked for.
-
-    Attributes:
-        after: only those behind this number; 0 begins with the first.
-        status: only those of this status.
-        node: only those of this home.
-        newest: the last one first.
-    """
-
-    after: int = 0
-    limit: int = 100
-    status: str | None = None
-    node: str | None = None
-    newest: bool = False
 
 
 class Assembly:
@@ -337,49 +268,3 @@ class Assembly:
         """The time of the newest effect; one that is to come after all that are known here must be later."""
         newest: int = read("SELECT coalesce(max(at), 0) FROM effects", ())[0][0]
         return newest
-
-
-def check_vote(vote: Vote, proposal: Proposal, members: frozenset[str]) -> None:
-    """Raises Refusal with 422 for a vote that may not be on *proposal*."""
-    if vote.voter not in members:
-        raise Refusal(422, f"voter: {vote.voter} is no member that may vote on this proposal")
-    if vote.at >= proposal.deadline:
-        raise Refusal(422, "at: the vote is later than the deadline")
-
-
-def check_close(close: Close, proposal: Proposal, members: frozenset[str], votes: Sequence[Vote]) -> None:
-    """Raises Refusal with 422 unless the close is in time and its tally and status follow from its *votes*."""
-    counted = tally.counting(votes, members, proposal.deadline)
-    if len(counted) != len(close.votes):
-        raise Refusal(422, "votes: expected votes on this proposal by members, before its deadline, one a member")
-    if close.at < proposal.deadline and len(counted) < len(members):
-        raise Refusal(422, "at: the voting was still open")
-    sums = tally.tally(counted)
-    if close.tally != sums:
-        raise Refusal(422, f"tally: the votes that the close names add up to {sums.shown()}")
-    if close.status != tally.outcome(sums, proposal.quorum, proposal.threshold):
-        raise Refusal(422, "status: it does not follow from the tally")
-
-
-def last_of_each(effects: Iterable[Effect]) -> dict[str, Effect]:
-    """The effect that stands for each subject: the latest, and of two at one instant the one with the higher CID."""
-    return {effect.subject: effect for effect in sorted(effects, key=lambda effect: (effect.at, effect.cid))}
-
-
-def members_after(founding: Iterable[str], changes: Iterable[Effect]) -> frozenset[str]:
-    """The founding members with *changes* applied."""
-    latest = last_of_each(change for change in changes if change.kind in (motion.ADMISSION, motion.REMOVAL))
-    admitted = {did for did, change in latest.items() if change.value}
-    return (frozenset(founding) - latest.keys()) | admitted
-
-
-def reading(tx: Transaction) -> Read:
-    """Reads inside of a transaction."""
-    return lambda statement, parameters: tx.execute(statement, parameters).fetchall()
-
-
-def overlaid(state: State, close: Close | None, execution: Execution | None) -> State:
-    """*state* with decisions of this node that are not anchored yet."""
-    close, execution = state.close or close, state.execution or execution
-    status = execution.status if execution else close.status if close else state.status
-    return replace(state, status=status, close=close, execution=execution)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 
 from gates.node import ledger, motion
-from gates.node.assembly import Assembly, Effect, Roster
+from gates.node.assembly import Assembly
 from gates.node.errors import FAILURES, Refusal
+from gates.node.judging import Effect
 from gates.node.metrics_governance import GovernanceMetrics
 from gates.node.storage import Storage, Transaction
+from gates.node.surroundings import Roster
 
 BATCH = 500
 PACE = 0.2

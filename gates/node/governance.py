@@ -7,18 +7,18 @@ transaction. `assembly` says what is known of the whole federation.
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
-from gates.node import assembly, ballot, cid, ledger, motion, tally
-from gates.node.assembly import Assembly, Roster, State
+from gates.node import assembly, ballot, cid, ledger, tally
+from gates.node.assembly import Assembly
 from gates.node.ballot import OPEN, Close, Execution, Proposal
 from gates.node.errors import Refusal
-from gates.node.identity import Identity
+from gates.node.judging import State, nothing_to_do, overlaid
 from gates.node.metrics_governance import GovernanceMetrics
 from gates.node.motion import Motion
-from gates.node.storage import Storage, Transaction
+from gates.node.storage import Transaction
+from gates.node.surroundings import Surroundings
 from gates.node.tally import Vote
 
 PROPOSAL_FEE, VOTE_FEE = 10, 1
@@ -33,37 +33,6 @@ CREATE TABLE IF NOT EXISTS votes_cast (
 CREATE TABLE IF NOT EXISTS decisions_made (
     proposal TEXT NOT NULL, type TEXT NOT NULL, document BLOB NOT NULL, PRIMARY KEY (proposal, type)) WITHOUT ROWID
 """
-
-
-class Outbox(Protocol):
-    """Puts a block into the ledger's outbox and says its CID."""
-
-    def __call__(self, tx: Transaction, data: bytes, codec: int, author: str, /) -> str: ...
-
-
-@dataclass(frozen=True, slots=True)
-class Surroundings:
-    """What governance needs of the rest of the node.
-
-    Attributes:
-        ledger: the database of what is decided here.
-        dag: the database of what the federation knows.
-        outbox: sends a block out, in the transaction that decides it.
-        put: stores the valid ones of the blocks that a peer gave.
-        ask: the blocks that the peers which can be reached have for a proposal, by the name of the peer.
-        now: wall clock in milliseconds.
-        wake: says that something was put into the outbox.
-    """
-
-    identity: Identity
-    roster: Roster
-    ledger: Storage
-    dag: Storage
-    outbox: Outbox
-    put: Callable[[Sequence[bytes]], Awaitable[Any]]
-    ask: Callable[[str], Awaitable[dict[str, list[bytes]]]]
-    now: Callable[[], int]
-    wake: Callable[[], None] = lambda: None
 
 
 class Governance:
@@ -195,7 +164,7 @@ class Governance:
         proposal = self._mine(proposal_id)
         members, _ = self.known.membership(self.around.dag.read)
         latest = self.known.latest(self.around.dag.read)
-        reason = _nothing_to_do(proposal, members)
+        reason = nothing_to_do(proposal, members)
 
         def change(tx: Transaction) -> tuple[Execution, bool]:
             before = _decision(tx, proposal_id, Execution)
@@ -238,7 +207,7 @@ class Governance:
             state = State(0, record, OPEN, None, None) if isinstance(record, Proposal) else None
         if state is not None and state.execution is None and state.proposal.node == self.around.identity.did:
             close, execution = self._decided(proposal_id, Close), self._decided(proposal_id, Execution)
-            return assembly.overlaid(state, close, execution)
+            return overlaid(state, close, execution)
         return state
 
     def votes(self, state: State) -> list[Vote]:
@@ -358,15 +327,3 @@ def _made(tx: Transaction, proposer: str, key: str) -> tuple[str, str] | None:
 def _decision(tx: Transaction, proposal_id: str, kind: type[Any]) -> Any:
     row = tx.execute(_DECISION, (proposal_id, kind.__name__)).fetchone()
     return ballot.decoded(row[0]) if row else None
-
-
-def _nothing_to_do(proposal: Proposal, members: frozenset[str]) -> str:
-    """Why executing *proposal* would change nothing, or ""."""
-    did = proposal.data.get("did")
-    if proposal.kind == motion.ADMISSION and did in members:
-        return f"{did} is a member already"
-    if proposal.kind == motion.REMOVAL and did not in members:
-        return f"{did} is no member"
-    if proposal.kind == motion.REMOVAL and len(members) == 1:
-        return "the last member can't be removed"
-    return ""

@@ -25,7 +25,7 @@ from gates.node.effects import Effects
 from gates.node.errors import FAILURES, StoreUnavailable
 from gates.node.execution import Executions
 from gates.node.federation import Federation
-from gates.node.governance import Governance, Surroundings
+from gates.node.governance import Governance
 from gates.node.http import Route
 from gates.node.identity import Identity
 from gates.node.lifecycle import Lifecycle
@@ -37,10 +37,12 @@ from gates.node.peer_client import PeerClient
 from gates.node.server import Server
 from gates.node.settings import Settings
 from gates.node.storage import SqliteStorage
+from gates.node.surroundings import Surroundings
 from gates.node.sync import Sync
 
 DATABASES = ("ledger", "dag")
 RETRY_START = 0.25
+START_PATIENCE = 1.0
 _LOG = logging.getLogger(__name__)
 
 
@@ -63,6 +65,7 @@ class Node:
         self._began = time.monotonic()
         self._height = 0
         self._beginning: asyncio.Task[None] | None = None
+        self._warming: asyncio.Task[None] | None = None
         self.metrics = Metrics()
         settings.data.mkdir(parents=True, exist_ok=True)
         self._claim = claim(settings.data)
@@ -192,13 +195,14 @@ class Node:
     # --- life ---------------------------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Begin to serve; what needs the databases begins as soon as they are there."""
+        """Begin to serve; what needs the databases begins as soon as they are there, which is mostly at once."""
         self.ledger_store.start()
         self.dag_store.start()
         self.client.start()
         self.federation.start(self.client)
         self.degradation.start()
         self._beginning = asyncio.create_task(self._begin(), name="start")
+        await asyncio.wait((self._beginning,), timeout=START_PATIENCE)
 
     async def _begin(self) -> None:
         while not self.started:
@@ -208,7 +212,7 @@ class Node:
                 _LOG.warning("%s can't begin yet: %s", self.settings.name, error)
                 await asyncio.sleep(RETRY_START)
         self.metrics.runtime.startup.set(self.uptime)
-        await self.merkle.warm()
+        self._warming = asyncio.create_task(self.merkle.warm(), name="warm")
 
     async def _take_up(self) -> None:
         """Open the node's own account, and schedule what was under way. Raises FAILURES."""
@@ -222,9 +226,10 @@ class Node:
 
     async def stop(self) -> None:
         """Stop in the other order; what is unfinished goes on at the next start."""
-        if self._beginning is not None:
-            self._beginning.cancel()
-            await asyncio.gather(self._beginning, return_exceptions=True)
+        for task in (self._beginning, self._warming):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         await self.degradation.stop()
         if self.started:
             await self.effects.stop()

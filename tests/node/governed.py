@@ -16,13 +16,14 @@ from gates.node import dag, governance, ledger, outbox
 from gates.node.assembly import Assembly
 from gates.node.dag import Dag
 from gates.node.effects import Effects
-from gates.node.governance import Governance, Surroundings
+from gates.node.governance import Governance
 from gates.node.identity import Identity
 from gates.node.metrics_governance import GovernanceMetrics
 from gates.node.motion import Motion
 from gates.node.outbox import Anchorer
 from gates.node.roster import storing
 from gates.node.storage import SqliteStorage
+from gates.node.surroundings import Surroundings
 
 NAMES = ("node-a", "node-b", "node-c")
 MANA = 10_000
