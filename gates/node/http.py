@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -17,6 +18,37 @@ LARGEST_BODY = 1024 * 1024
 DEEPEST = 64
 LONGEST_PAGE = 1000
 HIGHEST = 2**53
+
+
+class QuickHeaders(Headers):
+    """The headers of a request, looked up by name in one step; a request is asked for a dozen that it does not have."""
+
+    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
+        super().__init__(raw=raw)
+        self._values = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
+        self._unique = len(self._values) == len(raw)
+
+    def get(self, key: str, default: Any = None) -> Any:
+        """The first value of the header *key*."""
+        return self._values.get(key.lower(), default)
+
+    def __contains__(self, key: object) -> bool:
+        return isinstance(key, str) and key.lower() in self._values
+
+    def getlist(self, key: str) -> list[str]:
+        """All values of the header *key*."""
+        if not self._unique:
+            return super().getlist(key)
+        found = self._values.get(key.lower())
+        return [] if found is None else [found]
+
+
+class QuickRequest(Request):
+    """A request with quick headers."""
+
+    def __init__(self, scope: Any, receive: Any) -> None:
+        super().__init__(scope, receive)
+        self._headers = QuickHeaders(scope["headers"])
 
 
 class Caller(Protocol):

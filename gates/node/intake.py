@@ -71,9 +71,7 @@ class Bodies:
         self._hold(-size)
 
     def _hold(self, size: int) -> None:
-        if size:
-            self.held += size
-            self._metrics.held.set(self.held)
+        self.held += size
 
 
 def _too_long() -> Refusal:

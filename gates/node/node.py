@@ -43,6 +43,7 @@ from gates.node.sync import Sync
 DATABASES = ("ledger", "dag")
 RETRY_START = 0.25
 START_PATIENCE = 1.0
+HEIGHT_KEPT = 0.05
 _LOG = logging.getLogger(__name__)
 
 
@@ -63,7 +64,7 @@ class Node:
         self.settings, self.url, self.now = settings, url, now
         self.started = self.draining = False
         self._began = time.monotonic()
-        self._height = 0
+        self._height, self._height_until = 0, 0.0
         self._beginning: asyncio.Task[None] | None = None
         self._warming: asyncio.Task[None] | None = None
         self.metrics = Metrics()
@@ -254,9 +255,12 @@ class Node:
         return time.monotonic() - self._began
 
     def height(self) -> int:
-        """The number of the newest block that is known to be here."""
-        with suppress(*FAILURES):
-            self._height = self.dag.last
+        """The number of the newest block, looked up at most so often."""
+        now = time.monotonic()
+        if now >= self._height_until:
+            self._height_until = now + HEIGHT_KEPT
+            with suppress(*FAILURES):
+                self._height = self.dag.last
         return self._height
 
     def exposition(self) -> bytes:

@@ -8,6 +8,7 @@ trace.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import re
 import secrets
@@ -21,12 +22,13 @@ from starlette.responses import Response
 
 from gates.node.auth import EXEMPT, Principal
 from gates.node.errors import PeerUnavailable, Refusal, StoreUnavailable, Undecided
-from gates.node.http import Call, Route, refused
+from gates.node.http import Call, QuickRequest, Route, refused
 from gates.node.intake import Admission, Bodies
 from gates.recovery import CircuitBreakerOpen, Deadline, DeadlineExceeded, Overloaded, RecoveryError
 from gates.recovery.deadline import bound
 
 CORRELATION = "x-correlation-id"
+_CORRELATION = CORRELATION.encode()
 DEADLINE = "x-request-deadline-ms"
 LONGEST_DEADLINE = 3_600_000
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
@@ -103,6 +105,10 @@ class Server:
         self.admission = Admission(node.settings.max_in_flight, self._metrics, node.degradation.shed)
         self.in_flight = 0
         self.last = time.monotonic()
+        self._metrics.in_flight.set_function(lambda: self.in_flight)
+        self._metrics.held.set_function(lambda: self.bodies.held)
+        prefix = secrets.token_hex(6)
+        self._ids = (f"{prefix}-{number}" for number in itertools.count(1))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """One request, or the life of the whole application."""
@@ -113,12 +119,12 @@ class Server:
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
         began = time.perf_counter()
-        request = Request(scope, receive)
-        correlation = _correlation(request)
+        request = QuickRequest(scope, receive)
+        correlation = self._correlation(request)
         self._count(1)
         try:
             entry, response = await self._answer(request, correlation)
-            response.headers[CORRELATION] = correlation
+            response.raw_headers.append((_CORRELATION, correlation.encode()))
             if self._node.draining:
                 response.headers["connection"] = "close"
             await response(scope, receive, send)  # type: ignore[arg-type]
@@ -130,7 +136,11 @@ class Server:
     def _count(self, change: int) -> None:
         self.in_flight += change
         self.last = time.monotonic()
-        self._metrics.in_flight.set(self.in_flight)
+
+    def _correlation(self, request: Request) -> str:
+        """The id that the client gave to its request, or one of our own."""
+        given = request.headers.get(CORRELATION)
+        return given if given is not None and _ID.fullmatch(given) else next(self._ids)
 
     def opened(self, change: int) -> None:
         """A connection was opened, or lost."""
@@ -248,12 +258,6 @@ def _refused(refusal: Refusal) -> Response:
     if allow is not None:
         response.headers["allow"] = ", ".join(allow)
     return response
-
-
-def _correlation(request: Request) -> str:
-    """The id that the client gave to its request, or one of our own."""
-    given = request.headers.get(CORRELATION)
-    return given if given is not None and _ID.fullmatch(given) else secrets.token_hex(8)
 
 
 def _milliseconds(text: str) -> int:
