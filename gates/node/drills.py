@@ -32,7 +32,7 @@ CRASH = Base(
         "warmup": "0.5 s",
         "faults": [{"at": "30 %", "for": "40 %", "crash": {"node": "node-b"}}],
     },
-    seconds=12.0,
+    seconds=14.0,
 )
 # a recovery that does not come is a breach only once it was watched for longer than its limit
 RECOVERY = Base(
@@ -168,7 +168,7 @@ DRILLS = (
         "receipts.missing",
         "Nodes complete a job and don't put its receipt into the outbox.",
         sightings.receipts_missing,
-        seconds=20.0,
+        seconds=16.0,
     ),
     _drill(
         CRASH,
@@ -176,7 +176,7 @@ DRILLS = (
         "roots.diverged",
         "Anti-entropy passes over some blocks.",
         sightings.blocks_apart,
-        seconds=35.0,
+        seconds=60.0,
     ),
     _drill(
         CRASH,
@@ -191,7 +191,7 @@ DRILLS = (
         "recovery.time",
         "A node that starts again takes seven seconds before it serves.",
         sightings.overslept,
-        seconds=22.0,
+        seconds=27.0,
     ),
     _drill(
         GOVERNANCE,
@@ -242,7 +242,7 @@ DRILLS = (
         "receipts.missing",
         "A node gives up the receipts that its block store did not take at once.",
         sightings.receipts_missing,
-        seconds=30.0,
+        seconds=25.0,
     ),
     _drill(
         ANCHORING,
