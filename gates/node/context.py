@@ -9,6 +9,7 @@ apart. Submissions and spends carry a key under which the ledger carries them ou
 from __future__ import annotations
 
 import secrets
+import time
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
@@ -100,13 +101,14 @@ class ResilientRuntimeContext:
         preset: str = "production",
         metrics: RuntimeMetrics,
         now: Callable[[], int],
+        clock: Callable[[], float] = time.monotonic,
         **seams: Any,
     ) -> None:
         figures = PRESETS[preset]
         self.owner, self._now, self._metrics = owner, now, metrics
         classifier = NodeClassifier()
         names = ("mana", "job", "dag", "ledger_read", "dag_read")
-        self.breakers = {name: CircuitBreaker(name, figures.breaker, classifier=classifier) for name in names}
+        self.breakers = {name: CircuitBreaker(name, figures.breaker, classifier=classifier, clock=clock) for name in names}
         self.ledger = self._guarded(ledger_store, "mana", "ledger_read")
         self.jobs = self._guarded(ledger_store, "job", "ledger_read")
         self.dag = self._guarded(dag_store, "dag", "dag_read")
