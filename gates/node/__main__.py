@@ -21,6 +21,7 @@ from gates.node.settings import InvalidSettings, parse
 
 MOST_CONNECTIONS = 8_192
 _FILES = MOST_CONNECTIONS + 256
+KERNEL_KEEPS = 256 * 1024
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -83,6 +84,7 @@ def _listen(port: int) -> socket.socket:
     listener = socket.socket()
     try:
         listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, KERNEL_KEEPS)  # else it keeps megabytes a slow reader
         listener.bind(("127.0.0.1", port))
     except OSError as error:
         listener.close()

@@ -10,14 +10,15 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 LARGEST_HEAD = 64 * 1024
 HEAD_PATIENCE = 15.0
 ANSWER_PATIENCE = 30.0
+MOST_STALLED = 128
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
 class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request's head is longer than `LARGEST_HEAD` or not whole within `HEAD_PATIENCE` seconds.
 
-    One that does not take its answer for `ANSWER_PATIENCE` seconds is closed as well, so that nobody makes the node keep
-    answers in memory.
+    One that does not take its answer for `ANSWER_PATIENCE` seconds is closed as well, and when more than `MOST_STALLED` are
+    that slow, the one that has been for longest: nobody makes the node keep many answers in memory.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -35,6 +36,7 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         _cancel(self._patience)
         _cancel(self._reader)
+        _STALLED.pop(self, None)
         self._opened(-1)
         super().connection_lost(exc)
 
@@ -70,11 +72,19 @@ class BoundedProtocol(HttpToolsProtocol):
     def pause_writing(self) -> None:
         super().pause_writing()
         self._reader = self.loop.call_later(ANSWER_PATIENCE, self.transport.abort)
+        _STALLED[self] = None
+        if len(_STALLED) > MOST_STALLED:
+            next(iter(_STALLED)).transport.abort()
 
     def resume_writing(self) -> None:
         _cancel(self._reader)
         self._reader = None
+        _STALLED.pop(self, None)
         super().resume_writing()
+
+
+_STALLED: dict[BoundedProtocol, None] = {}
+"""Connections that do not take their answers, the oldest first."""
 
 
 def _cancel(timer: asyncio.TimerHandle | None) -> None:

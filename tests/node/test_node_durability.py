@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import http.client
 import json
 import re
@@ -16,7 +17,7 @@ from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
-from node_process import NODE, RunningNode, Start
+from node_process import KEY, NODE, RunningNode, Start
 
 pytestmark = pytest.mark.end_to_end
 DEFECT = (sys.executable, "-m", "gates.node.defects")
@@ -186,6 +187,27 @@ def test_thousands_of_clients_that_stall_take_little_and_others_are_served(many_
         assert resident(node) - before < 100
     assert node.submit("after-them")[0] == 200
     assert len(node.finished()) == 2
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_hundreds_of_clients_that_take_no_answers_are_let_go(many_files: None, start: Start) -> None:
+    """400 clients ask for a block of 700 KB and never read it: the node keeps few of the answers, and others are served."""
+    node = start()
+    data = base64.b64encode(bytes(700_000)).decode()
+    cid = node.ask("POST", "/dag/put", {"data": data})[1]
+    before = resident(node)
+    body = json.dumps({"cid": cid}).encode()
+    head = f"POST /dag/get HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    with ExitStack() as stack:
+        for _ in range(400):
+            client = socket.socket()
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            client.connect(("127.0.0.1", node.port))
+            stack.enter_context(client).sendall(head + body)
+        assert node.submit("among-them")[0] == 200
+        assert node.ask("POST", "/dag/get", {"cid": cid}) == (200, data)
+        assert resident(node) - before < 200
+        assert node.metric("icn_connections") < 200
 
 
 # --- what is synced before an answer ----------------------------------------------------------------------------------
