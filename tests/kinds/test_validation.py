@@ -50,10 +50,10 @@ from gates.spec import resolve
 
 SCENARIO = """\
 version: 1
-arrivals: {rate: 200/s, for: 5 s}
+arrivals: {rate: 200/s, for: 8 s}
 mix: {submit_job: 8, read_mana: 2}
 faults:
-  - {at: 30 %, for: 40 %, crash: {node: node-b}}
+  - {at: 20 %, for: 25 %, crash: {node: node-b}}
 invariants: [no-acknowledged-job-lost, one-job-per-key, mana-conserved]
 """
 CRITERIA = """\
@@ -84,8 +84,8 @@ def test_a_plan_holds_everything_that_the_run_needs(tmp_path: Path) -> None:
     """Load, timeline in seconds and invariants come back from the plan's JSON; controls and built-in criteria are known."""
     gate = planned(tmp_path)
     plan = codec.from_json(TrialPlan, json.loads(codec.dumps(gate.settings)))
-    assert (plan.load.rate, plan.load.seconds, plan.replay) == (200, 5, 0.1)
-    assert plan.faults == (PlannedFault("crash", {"node": "node-b"}, 1.5, 3.5, ("node-b",)),)
+    assert (plan.load.rate, plan.load.seconds, plan.replay) == (200, 8, 0.1)
+    assert plan.faults == (PlannedFault("crash", {"node": "node-b"}, 1.6, 3.6, ("node-b",)),)
     assert plan.invariants == ("no-acknowledged-job-lost", "one-job-per-key", "mana-conserved")
     assert {c.id for c in gate.criteria if c.built_in} >= {"valid.fault", "valid.unsent", "valid.lateness"}
     assert gate.missing == ()
@@ -95,12 +95,12 @@ def test_a_plan_holds_everything_that_the_run_needs(tmp_path: Path) -> None:
     ("change", "line", "message"),
     [
         (("node: node-b", "node: node-x"), 5, "no node 'node-x'"),
-        (("for: 40 %", "for: 80 %"), 5, "ends after the load"),
-        (("at: 30 %", "at: 30 s"), 5, "unit of another kind"),
+        (("for: 25 %", "for: 90 %"), 5, "ends after the load"),
+        (("at: 20 %", "at: 30 s"), 5, "unit of another kind"),
         (("crash: {node: node-b}", "crush: {node: node-b}"), 5, "crush"),
         (("one-job-per-key", "one-job-a-key"), 6, "unknown invariant 'one-job-a-key'"),
-        (("  - {at", "  - {at: 60 %, for: 20 %, crash: {node: node-a}}\n  - {at"), 5, "before the one before it has ended"),
-        (("faults:\n  - {at: 30 %, for: 40 %, crash: {node: node-b}}\n", "faults: []\n"), 4, "faults"),
+        (("  - {at", "  - {at: 40 %, for: 20 %, crash: {node: node-a}}\n  - {at"), 5, "before the one before it has ended"),
+        (("faults:\n  - {at: 20 %, for: 25 %, crash: {node: node-b}}\n", "faults: []\n"), 4, "faults"),
     ],
 )
 def test_a_scenario_that_makes_no_sense_is_an_error_at_its_line(
@@ -399,7 +399,7 @@ def test_a_lock_must_last_long_enough_to_poll(tmp_path: Path) -> None:
     locked = SCENARIO.replace("crash: {node: node-b}", "lock: {node: node-b, file: ledger.db}")
     with pytest.raises(GatesError, match="ready.lied"):
         planned(tmp_path, locked, criteria=READY)
-    gate = planned(tmp_path, locked.replace("for: 5 s", "for: 11 s"), criteria=READY)
+    gate = planned(tmp_path, locked.replace("for: 8 s", "for: 18 s"), criteria=READY)
     assert gate.missing == ()
     assert codec.from_json(TrialPlan, gate.settings).faults[0].name == "database-locked"
 
@@ -560,7 +560,7 @@ def test_a_killed_node_of_a_sound_federation_recovers(tmp_path: Path) -> None:
     assert history.complete
     assert len(history.operations) > 1000
     (observation,) = json.loads((tmp_path / "crash/evidence/observations.json").read_text())
-    assert 1.5 <= observation["caused"] <= observation["seen_start"] <= 3.5 <= observation["seen_end"]
+    assert 1.6 <= observation["caused"] <= observation["seen_start"] <= 3.6 <= observation["seen_end"]
     latencies = next(exhibit for exhibit in result.exhibits if isinstance(exhibit, Series))
     assert [window.seen for window in latencies.windows] == [False, True, False]
 
@@ -641,7 +641,7 @@ def running_with(word: str) -> list[str]:
 @pytest.mark.end_to_end
 def test_an_interrupted_run_leaves_its_history_and_no_process(tmp_path: Path) -> None:
     """Ctrl-C in the middle of the fault: what clients saw until then is on disk, closed, and the nodes are gone."""
-    gate = planned(tmp_path, SCENARIO.replace("5 s", "60 s").replace("at: 30 %", "at: 1 %"))
+    gate = planned(tmp_path, SCENARIO.replace("8 s", "60 s").replace("at: 20 %", "at: 1 %"))
     request = request_for(tmp_path, gate)
     codec.write(tmp_path / "request.json", request)
     history = tmp_path / "crash/evidence/history.jsonl.gz"
