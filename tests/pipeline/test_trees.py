@@ -23,7 +23,9 @@ def start(*code: str, environ: dict[str, str] | None = None, new_session: bool =
 
 
 @pytest.mark.parametrize(
-    ("value", "belongs"), [(TOKEN, True), (f"{TOKEN}:inner", True), (f"outer:{TOKEN}", True), (f"{TOKEN}x", False)]
+    ("value", "belongs"),
+    [(TOKEN, True), (f"{TOKEN}:inner", True), (f"outer:{TOKEN}", True), (f"{TOKEN}x", False)],
+    ids=["alone", "outer", "inner", "longer"],
 )
 def test_a_process_belongs_when_one_of_its_tokens_is_the_trees(value: str, belongs: bool) -> None:
     """Tokens nest and are compared whole: the outer tree holds the inner one, a longer name is another tree."""
