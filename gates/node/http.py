@@ -8,7 +8,6 @@ from collections.abc import Awaitable, Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
 
-from starlette.datastructures import Headers
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -20,35 +19,21 @@ LONGEST_PAGE = 1000
 HIGHEST = 2**53
 
 
-class QuickHeaders(Headers):
-    """The headers of a request, looked up by name in one step; a request is asked for a dozen that it does not have."""
-
-    def __init__(self, raw: list[tuple[bytes, bytes]]) -> None:
-        super().__init__(raw=raw)
-        self._values = {name.decode("latin-1"): value.decode("latin-1") for name, value in reversed(raw)}
-        self._unique = len(self._values) == len(raw)
-
-    def get(self, key: str, default: Any = None) -> Any:
-        """The first value of the header *key*."""
-        return self._values.get(key.lower(), default)
-
-    def __contains__(self, key: object) -> bool:
-        return isinstance(key, str) and key.lower() in self._values
-
-    def getlist(self, key: str) -> list[str]:
-        """All values of the header *key*."""
-        if not self._unique:
-            return super().getlist(key)
-        found = self._values.get(key.lower())
-        return [] if found is None else [found]
-
-
 class QuickRequest(Request):
-    """A request with quick headers."""
+    """A request whose headers are looked up in one step; it is asked for several that it does not have.
+
+    Attributes:
+        raw: the last value of each header.
+    """
 
     def __init__(self, scope: Any, receive: Any) -> None:
         super().__init__(scope, receive)
-        self._headers = QuickHeaders(scope["headers"])
+        self.raw: dict[bytes, bytes] = dict(scope["headers"])
+
+    def header(self, name: bytes) -> str | None:
+        """The header *name*, or None."""
+        found = self.raw.get(name)
+        return None if found is None else found.decode("latin-1")
 
 
 class Caller(Protocol):

@@ -6,11 +6,11 @@ import asyncio
 import re
 from collections.abc import Callable
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
 from gates.node.errors import Refusal
-from gates.node.http import LARGEST_BODY, Route
+from gates.node.http import LARGEST_BODY, QuickRequest, Route
 from gates.node.metrics_runtime import RuntimeMetrics
 from gates.recovery import AdaptiveLimit, Overloaded, priority
 
@@ -31,10 +31,10 @@ class Bodies:
         self._metrics, self._most, self._patience = metrics, most, patience
         self.held = 0
 
-    async def read(self, request: Request) -> bytes:
+    async def read(self, request: QuickRequest) -> bytes:
         """The body of *request*. Raises Refusal: 408 when it is too slow, 413 too long, 503 without room."""
-        declared = request.headers.get("content-length")
-        if declared is None and "transfer-encoding" not in request.headers:
+        declared = request.header(b"content-length")
+        if declared is None and b"transfer-encoding" not in request.raw:
             return b""
         if declared is not None and declared.isdigit() and int(declared) > LARGEST_BODY:
             raise _too_long()
@@ -52,7 +52,7 @@ class Bodies:
         self._metrics.bodies.observe(len(body))
         return bytes(body)
 
-    async def _collect(self, request: Request, body: bytearray) -> None:
+    async def _collect(self, request: QuickRequest, body: bytearray) -> None:
         more = True
         while more:
             message = await request.receive()
@@ -94,7 +94,7 @@ class Admission:
         for kind in self._limits:
             metrics.limit.labels(kind).set(most)
 
-    def begin(self, route: Route, request: Request, trusted: bool) -> tuple[AdaptiveLimit, float]:
+    def begin(self, route: Route, request: QuickRequest, trusted: bool) -> tuple[AdaptiveLimit, float]:
         """Take a place, to be given back by `end`. Raises Refusal with 503 when there is none for its importance."""
         limit = self._limits["reads" if route.method == "GET" else "writes"]
         importance = _importance(route, request, trusted)
@@ -119,9 +119,9 @@ class Admission:
             self._metrics.limit.labels(kind).set(limit.limit)
 
 
-def _importance(route: Route, request: Request, trusted: bool) -> str:
+def _importance(route: Route, request: QuickRequest, trusted: bool) -> str:
     """What a request says of itself, or its path; only a node or its operator may say that something is critical."""
-    said = request.headers.get("priority")
+    said = request.header(b"priority")
     found = _URGENCY.search(said) if said else None
     urgency = int(found[1]) if found else route.priority
     return IMPORTANCE[urgency if trusted or not found else max(2, urgency)]

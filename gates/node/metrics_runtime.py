@@ -1,4 +1,4 @@
-"""What the server, the stores and the resilient context count."""
+"""What the server, the stores and the resilient context count; requests are counted in `traffic`."""
 
 from __future__ import annotations
 
@@ -19,14 +19,9 @@ class RuntimeMetrics:
         self._resilience(registry)
 
     def _requests(self, registry: CollectorRegistry) -> None:
-        self.requests = Counter("icn_requests", "HTTP requests by path and code", ["path", "code"], registry=registry)
-        self.latency = Histogram(
-            "icn_request_duration_seconds", "Time to answer", ["path"], buckets=_SECONDS, registry=registry
-        )
         self.in_flight = Gauge("icn_requests_in_flight", "Requests under way", registry=registry)
         self.bodies = Histogram("icn_request_body_bytes", "Size of bodies", buckets=_BYTES, registry=registry)
         self.held = Gauge("icn_request_bodies_held_bytes", "Bytes of bodies that are in memory", registry=registry)
-        self.answers = Counter("icn_response_bytes", "Bytes of answers without their heads", registry=registry)
         self.interrupted = Counter(
             "icn_requests_interrupted", "Requests ended by their time: deadline, slow_body", ["why"], registry=registry
         )

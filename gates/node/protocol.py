@@ -46,12 +46,13 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def data_received(self, data: bytes) -> None:
         if self._in_head:
-            if self._head == 0 and self._patience is None:
-                self._patience = self.loop.call_later(HEAD_PATIENCE, self._too_slow)
             self._head += len(data)
         super().data_received(data)
-        if self._in_head and self._head > LARGEST_HEAD:
-            self.transport.abort()
+        if self._in_head and self._head:
+            if self._head > LARGEST_HEAD:
+                self.transport.abort()
+            elif self._patience is None:
+                self._patience = self.loop.call_later(HEAD_PATIENCE, self._too_slow)
 
     def on_headers_complete(self) -> None:
         self._in_head = False

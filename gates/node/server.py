@@ -17,19 +17,19 @@ import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
 
-from starlette.requests import ClientDisconnect, Request
+from starlette.requests import ClientDisconnect
 from starlette.responses import Response
 
-from gates.node.auth import EXEMPT, Principal
+from gates.node.auth import Principal
 from gates.node.errors import PeerUnavailable, Refusal, StoreUnavailable, Undecided
 from gates.node.http import Call, QuickRequest, Route, refused
 from gates.node.intake import Admission, Bodies
+from gates.node.traffic import Entry, Traffic
 from gates.recovery import CircuitBreakerOpen, Deadline, DeadlineExceeded, Overloaded, RecoveryError
 from gates.recovery.deadline import bound
 
-CORRELATION = "x-correlation-id"
-_CORRELATION = CORRELATION.encode()
-DEADLINE = "x-request-deadline-ms"
+CORRELATION = b"x-correlation-id"
+DEADLINE = b"x-request-deadline-ms"
 LONGEST_DEADLINE = 3_600_000
 _ID = re.compile(r"[\x21-\x7e]{1,128}")
 _LOG = logging.getLogger(__name__)
@@ -40,29 +40,10 @@ Receive = Callable[[], Awaitable[dict[str, Any]]]
 Send = Callable[[dict[str, Any]], Awaitable[None]]
 
 
-class Entry:
-    """A route of the table with its metrics."""
-
-    __slots__ = ("_codes", "latency", "open", "requests", "route")
-
-    def __init__(self, route: Route, metrics: Any) -> None:
-        self.route = route
-        self.open = route.path in EXEMPT
-        self.latency, self.requests = metrics.latency.labels(route.path), metrics.requests
-        self._codes: dict[int, Any] = {}
-
-    def answered(self, code: int, began: float) -> None:
-        """Count an answer."""
-        if code not in self._codes:
-            self._codes[code] = self.requests.labels(self.route.path, str(code))
-        self._codes[code].inc()
-        self.latency.observe(time.perf_counter() - began)
-
-
 class Table:
     """Routes by path and method. Raises Refusal: 404 for an unknown path, 405 for another method."""
 
-    def __init__(self, routes: Iterable[Route], metrics: Any) -> None:
+    def __init__(self, routes: Iterable[Route], traffic: Traffic) -> None:
         self._plain: dict[str, dict[str, Entry]] = {}
         self._named: dict[str, dict[str, Entry]] = {}
         for route in routes:
@@ -70,7 +51,7 @@ class Table:
             entries = where.setdefault(route.path, {})
             if route.method in entries:
                 raise ValueError(f"{route.method} {route.path} is there twice")
-            entries[route.method] = Entry(route, metrics)
+            entries[route.method] = traffic.entry(route)
         self._patterns = [(_pattern(path), entries) for path, entries in self._named.items()]
 
     def find(self, scope: Scope) -> Entry:
@@ -99,8 +80,10 @@ class Server:
     def __init__(self, node: Any, routes: Iterable[Route]) -> None:
         self._node = node
         self._metrics = node.metrics.runtime
-        self._table = Table(routes, self._metrics)
-        self._other = Entry(Route("", "other", _nothing), self._metrics)
+        self._traffic = Traffic()
+        node.metrics.registry.register(self._traffic)
+        self._table = Table(routes, self._traffic)
+        self._other = self._traffic.entry(Route("", "other", _nothing))
         self.bodies = Bodies(self._metrics)
         self.admission = Admission(node.settings.max_in_flight, self._metrics, node.degradation.shed)
         self.in_flight = 0
@@ -124,12 +107,11 @@ class Server:
         self._count(1)
         try:
             entry, response = await self._answer(request, correlation)
-            response.raw_headers.append((_CORRELATION, correlation.encode()))
+            response.raw_headers.append((CORRELATION, correlation.encode()))
             if self._node.draining:
                 response.headers["connection"] = "close"
             await response(scope, receive, send)  # type: ignore[arg-type]
-            entry.answered(response.status_code, began)
-            self._metrics.answers.inc(len(response.body))
+            entry.answered(response.status_code, time.perf_counter() - began, len(response.body))
         finally:
             self._count(-1)
 
@@ -137,9 +119,9 @@ class Server:
         self.in_flight += change
         self.last = time.monotonic()
 
-    def _correlation(self, request: Request) -> str:
+    def _correlation(self, request: QuickRequest) -> str:
         """The id that the client gave to its request, or one of our own."""
-        given = request.headers.get(CORRELATION)
+        given = request.header(CORRELATION)
         return given if given is not None and _ID.fullmatch(given) else next(self._ids)
 
     def opened(self, change: int) -> None:
@@ -150,7 +132,7 @@ class Server:
 
     # --- from the request to its answer -------------------------------------------------------------------------------
 
-    async def _answer(self, request: Request, correlation: str) -> tuple[Entry, Response]:
+    async def _answer(self, request: QuickRequest, correlation: str) -> tuple[Entry, Response]:
         """The response, whatever happens, with every refusal in the interface's shape."""
         entry = self._other
         try:
@@ -163,7 +145,7 @@ class Server:
         except Exception as error:
             return entry, refused(self._failure(error, correlation))
 
-    async def _handle(self, entry: Entry, request: Request) -> Response:
+    async def _handle(self, entry: Entry, request: QuickRequest) -> Response:
         node, route = self._node, entry.route
         if entry.open:
             return await route.handler(Call(node, request, _ANONYMOUS, b""))
@@ -176,19 +158,20 @@ class Server:
         body = await self.bodies.read(request)
         try:
             principal = _ANONYMOUS if route.public else node.gatekeeper.prove(request, body, peer=route.peer)
-            return await self._admitted(entry, Call(node, request, principal, body))
+            return await self._admitted(entry.route, request, Call(node, request, principal, body))
         finally:
             self.bodies.done(len(body))
 
-    async def _admitted(self, entry: Entry, call: Call) -> Response:
+    async def _admitted(self, route: Route, request: QuickRequest, call: Call) -> Response:
         """The handler's answer; other nodes are let in anyway, since what they ask for is bounded by itself."""
+        allowed = request.header(DEADLINE)
         if call.principal.peer:
-            return await self._timely(entry.route, call)
+            return await self._timely(route, call, allowed)
         trusted = call.principal.did == self._node.identity.did
-        place = self.admission.begin(entry.route, call.request, trusted)
+        place = self.admission.begin(route, request, trusted)
         response = None
         try:
-            response = await self._timely(entry.route, call)
+            response = await self._timely(route, call, allowed)
             return response
         except Refusal as refusal:
             response = refused(refusal)
@@ -196,13 +179,14 @@ class Server:
         finally:
             self.admission.end(place, response)
 
-    async def _timely(self, route: Route, call: Call) -> Response:
-        """The handler's answer within the time that the client has, which everything further in keeps to."""
-        text = call.request.headers.get(DEADLINE)
-        if text is None:
+    async def _timely(self, route: Route, call: Call, allowed: str | None) -> Response:
+        """The handler's answer within the milliseconds that the client has, which everything further in keeps to."""
+        if allowed is None:
             return await route.handler(call)
-        seconds = _milliseconds(text) / 1000
-        late = Refusal(504, f"not done within the {seconds:g} s of {DEADLINE}; with the same key, asking again tells")
+        seconds = _milliseconds(allowed) / 1000
+        late = Refusal(
+            504, f"not done within the {seconds:g} s of X-Request-Deadline-Ms; with the same key, asking again tells"
+        )
         if seconds == 0:
             raise late
         token = Deadline(seconds).begin()
@@ -262,7 +246,7 @@ def _refused(refusal: Refusal) -> Response:
 
 def _milliseconds(text: str) -> int:
     if not text.isascii() or not text.isdigit() or len(text) > 9:
-        raise Refusal(400, f"{DEADLINE}: expected a whole number of milliseconds up to {LONGEST_DEADLINE}")
+        raise Refusal(400, f"X-Request-Deadline-Ms: expected a whole number of milliseconds up to {LONGEST_DEADLINE}")
     return min(int(text), LONGEST_DEADLINE)
 
 

@@ -20,6 +20,7 @@ from gates.node.http import LARGEST_BODY, Call, QuickRequest, Route, json_answer
 from gates.node.intake import Admission, Bodies
 from gates.node.metrics_runtime import RuntimeMetrics
 from gates.node.server import Server, Table
+from gates.node.traffic import Traffic
 from gates.recovery import remaining
 
 ME, OTHER = "did:key:me", "did:key:other"
@@ -35,11 +36,11 @@ class Gatekeeper:
     """Lets everybody in, as whom the header says."""
 
     def pace(self, request: QuickRequest) -> None:
-        if request.headers.get("x-too-often"):
+        if request.header(b"x-too-often"):
             raise Refusal(429, "too many requests", retry_after=2.4)
 
     def prove(self, request: QuickRequest, body: bytes, *, peer: bool = False) -> Principal:
-        return Principal(request.headers.get("x-did", OTHER), "key", peer="x-peer" in request.headers)
+        return Principal(request.header(b"x-did") or OTHER, "key", peer=b"x-peer" in request.raw)
 
 
 class Small:
@@ -47,7 +48,7 @@ class Small:
 
     def __init__(self, *routes: Route, most: int = 8) -> None:
         self.registry = CollectorRegistry()
-        self.metrics = SimpleNamespace(runtime=RuntimeMetrics(self.registry))
+        self.metrics = SimpleNamespace(runtime=RuntimeMetrics(self.registry), registry=self.registry)
         self.settings = SimpleNamespace(max_in_flight=most)
         self.shed: list[str] = []
         self.degradation = SimpleNamespace(read_only=False, shed=self.shed.append)
@@ -111,7 +112,7 @@ def test_another_method_is_told_which_there_are() -> None:
 def test_a_path_that_is_there_twice_is_a_mistake_of_ours() -> None:
     """It is found when the node is put together."""
     with pytest.raises(ValueError, match="twice"):
-        Table([serving(echo), serving(echo)], RuntimeMetrics(CollectorRegistry()))
+        Table([serving(echo), serving(echo)], Traffic())
 
 
 # --- what is refused --------------------------------------------------------------------------------------------------
@@ -302,7 +303,7 @@ def test_the_least_important_are_refused_first() -> None:
             while enter(urgency, trusted):
                 entered += 1
         except Refusal as refused:
-            assert (refused.code, refused.retry_after) == (503, 1)
+            assert (refused.code, refused.retry_after) == (503, 1)  # noqa: PT017 - it ends the loop
         return entered
 
     assert [fill("7"), fill("3"), fill("0"), fill("0", trusted=True)] == [10, 8, 0, 2]
