@@ -92,3 +92,14 @@ def test_a_damaged_key_is_an_error_and_never_replaced(tmp_path: Path) -> None:
     with pytest.raises(DamagedKey, match=r"node\.key: expected a key of 32 bytes, found 5; restore it"):
         Identity.load(path)
     assert path.read_bytes() == b"short"
+
+
+def test_a_good_signature_that_is_known_is_good_for_nothing_else() -> None:
+    """What was signed or checked here is not checked again; another message, signer or signature still is."""
+    one, other = Identity.from_seed(bytes(32)), Identity.from_seed(bytes([1]) * 32)
+    signature = one.sign(b"message")
+    assert verify(one.did, b"message", signature)
+    assert verify(one.did, b"message", signature)
+    assert not verify(one.did, b"messagf", signature)
+    assert not verify(other.did, b"message", signature)
+    assert not verify(one.did, b"message", other.sign(b"message"))
