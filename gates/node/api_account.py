@@ -1,8 +1,9 @@
-"""Mana over HTTP: balances, opening an account, and the audit of the ledger."""
+"""Mana over HTTP: balances, opening an account, spending, and the audit of the ledger."""
 
 from __future__ import annotations
 
 import re
+import secrets
 from typing import Any
 
 from starlette.responses import Response
@@ -10,11 +11,12 @@ from starlette.responses import Response
 from gates.node import ledger
 from gates.node.context import Balance
 from gates.node.errors import Refusal
-from gates.node.http import Call, Route, fields, json_answer, load_json
+from gates.node.http import Call, Route, fields, integer, json_answer, load_json
 from gates.node.identity import is_did
 from gates.node.ledger import Account
 from gates.node.metrics_mesh import MeshMetrics, unhappy
 from gates.node.storage import Transaction
+from gates.node.submission import checked_key
 
 _DID = re.compile(r"did:[a-z0-9]+:[A-Za-z0-9._:%-]{1,200}")
 
@@ -81,6 +83,15 @@ async def open_account(call: Call) -> Response:
     return json_answer({**shown(account, account.balance), "opened": new})
 
 
+async def spend(call: Call) -> Response:
+    """Burn `amount` of the caller's mana, once an `Idempotency-Key`."""
+    amount = integer(call.json(["amount"]), "amount", lowest=1, highest=ledger.HIGHEST_AMOUNT)
+    did, key = call.principal.did, checked_key(call.header("idempotency-key"), secrets.token_hex(16))
+    require_home(call, did)
+    await call.node.context.spend_mana_resilient(did, amount, key=key)
+    return json_answer({"spent": amount, "balance": await call.node.context.get_mana_resilient(did)})
+
+
 async def audit(call: Call) -> Response:
     """The sums of all accounts at home here; `balanced` when they add up, and `outbox`: blocks that are not anchored yet."""
     metrics: MeshMetrics = call.node.metrics.mesh
@@ -95,5 +106,6 @@ async def audit(call: Call) -> Response:
 ROUTES: tuple[Route, ...] = (
     Route("GET", "/account/{did}/mana", mana, priority=3),
     Route("POST", "/account/open", open_account, priority=3),
+    Route("POST", "/account/spend", spend, priority=3),
     Route("GET", "/ledger/audit", audit, priority=5),
 )

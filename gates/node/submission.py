@@ -58,10 +58,11 @@ def make_submission(manifest: Any, spec: Any, cost: Any, key: str | None) -> Sub
     http.integer({"cost_mana": cost}, "cost_mana", lowest=1, highest=HIGHEST_COST)
     canonical = _canonical(spec)
     content = hashlib.sha256(f"{manifest} {cost} {canonical}".encode()).hexdigest()
-    return Submission(_checked_key(key, content), content, manifest, canonical, cost)
+    return Submission(checked_key(key, content), content, manifest, canonical, cost)
 
 
-def _checked_key(key: str | None, content: str) -> str:
+def checked_key(key: str | None, content: str) -> str:
+    """The client's idempotency *key*, or one made of the *content*. Raises Refusal with 400."""
     if key is None:
         return f"content:{content}"
     if not _KEY.fullmatch(key):

@@ -258,3 +258,17 @@ def test_metrics_count_what_was_done(start: Start) -> None:
     assert values['icn_mana{kind="minted"}'] == "100.0"
     assert values['icn_jobs{status="Completed"}'] == "1.0"
     assert float(values['icn_storage_commit_changes_count{database="ledger"}']) >= 2
+
+
+def test_mana_is_spent_once_a_key(start: Start) -> None:
+    """Repeated, it is the same spend; with another amount it is a conflict; and nobody spends what is not there."""
+    node = start("--mana", "100")
+    key = {"Idempotency-Key": "rent"}
+    assert node.ask("POST", "/account/spend", {"amount": 30}, key) == (200, {"spent": 30, "balance": 70})
+    assert node.ask("POST", "/account/spend", {"amount": 30}, key) == (200, {"spent": 30, "balance": 70})
+    assert node.ask("POST", "/account/spend", {"amount": 31}, key)[0] == 409
+    assert node.ask("POST", "/account/spend", {"amount": 30})[1]["balance"] == 40
+    assert node.ask("POST", "/account/spend", {"amount": 41})[0] == 402
+    for wrong in (0, -1, 1.5, "1", True, 10**16):
+        assert node.ask("POST", "/account/spend", {"amount": wrong})[0] == 422
+    assert node.ask("GET", "/ledger/audit")[1]["burned"] == 60
