@@ -36,6 +36,7 @@ from gates.model import (
     Execution,
     GateResult,
     InvariantOutcome,
+    Level,
     Measurement,
     Operation,
     Outcome,
@@ -578,6 +579,31 @@ def test_each_defect_fails_the_criterion_that_is_meant_for_it(tmp_path: Path, de
     """The defect turns its criterion red, and only that one, even when clients send every operation again."""
     _, outcomes = run(tmp_path, planned(tmp_path, target=f"{{nodes: 3, defect: {defect}}}", replay="100 %"))
     assert {name for name, outcome in outcomes.items() if outcome is Outcome.FAIL} == {criterion}
+
+
+LOCKED_LEDGER = """\
+version: 1
+arrivals: {rate: 60/s, for: 8 s}
+mix: {submit_job: 8, read_mana: 2}
+faults:
+  - {at: 10 %, for: 65 %, lock: {node: node-b, file: ledger.db}}
+invariants: [no-acknowledged-job-lost]
+"""
+
+
+@pytest.mark.end_to_end
+@pytest.mark.parametrize(("defect", "expected"), [('""', Outcome.PASS), ("ready-always-yes", Outcome.FAIL)])
+def test_a_node_without_its_ledger_must_say_that_it_is_not_ready(tmp_path: Path, defect: str, expected: Outcome) -> None:
+    """A sound node says so for as long as the lock is seen, and loses nothing; one that always says yes is found out."""
+    criteria = f"{READY}      acknowledged.lost: {{at_most: 0}}\n"
+    gate = planned(tmp_path, LOCKED_LEDGER, criteria=criteria, target=f"{{nodes: 3, defect: {defect}}}")
+    result, outcomes = run(tmp_path, gate)
+    assert outcomes["ready.lied"] is expected
+    assert outcomes["acknowledged.lost"] is outcomes["valid.fault"] is Outcome.PASS
+    assert [finding for finding in result.findings if finding.level is Level.ERROR] == []
+    (observation,) = json.loads((tmp_path / "crash/evidence/observations.json").read_text())
+    assert observation["fault"] == "database-locked"
+    assert observation["caused"] <= observation["seen_start"] < observation["healing"] <= observation["seen_end"]
 
 
 @pytest.mark.end_to_end
