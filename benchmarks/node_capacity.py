@@ -142,7 +142,7 @@ def _empty(_folder: Path) -> float:
 
 def _status(folder: Path) -> float:
     with node(folder, core=True) as server:
-        return ceiling(server.port, itertools.repeat(get("/status")), seconds=3.0)
+        return ceiling(server.port, itertools.repeat(get("/status", HEADERS)), seconds=3.0)
 
 
 def _submit(folder: Path, command: tuple[str, ...] = ("-m", "gates.node")) -> float:
@@ -169,7 +169,7 @@ def federation(folder: Path, options: argparse.Namespace) -> None:
     """100 jobs a second for a minute into three nodes; when the last receipt is anchored everywhere, and what was lost."""
     from gates.load.engine import run_load
     from gates.load.plan import LoadPlan
-    from gates.node.plugin import FLOWS
+    from gates.node.flows import FLOWS
 
     flow = json.loads(json.dumps(FLOWS["submit_job"]))
     for step in flow["steps"]:

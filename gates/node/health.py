@@ -59,7 +59,7 @@ async def ready(call: Call) -> Response:
     node = call.node
     up = await node.degradation.look()
     checks = {
-        "can_serve_requests": node.started and not node.draining,
+        "can_serve_requests": node.started and not node.draining and not node.degradation.read_only,
         "mana_ledger_available": up["ledger_write"] and up["ledger_read"],
         "dag_store_available": up["dag_write"] and up["dag_read"],
         "network_initialized": node.federation.polled,
