@@ -23,6 +23,7 @@ from gates.node.signatures import Message, sign
 KEY = "key-of-the-tests"
 NODE = (sys.executable, "-m", "gates.node")
 PATIENCE = 30.0
+Route = Callable[[str, str, int], str]
 
 
 @dataclass
@@ -138,13 +139,19 @@ class Federation:
 
 
 @contextmanager
-def running_federation(folder: Path, count: int, *arguments: str, module: Sequence[str] = NODE) -> Iterator[Federation]:
-    """A federation that is ready; whatever of it still runs at the end is killed."""
+def running_federation(
+    folder: Path, count: int, *arguments: str, module: Sequence[str] = NODE, route: Route | None = None
+) -> Iterator[Federation]:
+    """A federation that is ready; whatever of it still runs at the end is killed.
+
+    *route* says the URL under which one node reaches another that listens on a port; directly, unless it is given.
+    """
+    reach = route or (lambda _source, _target, port: f"http://127.0.0.1:{port}")
     federation = Federation()
     ports = {f"node-{'abcdefghij'[number]}": _free_port() for number in range(count)}
     with ExitStack() as stack:
         for name, port in ports.items():
-            peers = ",".join(f"{other}=http://127.0.0.1:{ports[other]}" for other in ports if other != name)
+            peers = ",".join(f"{other}={reach(name, other, ports[other])}" for other in ports if other != name)
             options = ["--name", name, "--data", str(folder / name), "--port", str(port), "--peers", peers, "--api-key", KEY]
             node = Node(name, port, folder / name, [*module, *options, *arguments])
             federation.nodes[name] = node
