@@ -142,8 +142,11 @@ class Degradation:
 
 
 def _tell(breaker: CircuitBreaker, up: bool) -> None:
-    """Let the probe be the one call that an open breaker admits, so that no user's request has to be."""
-    if breaker.state is CircuitState.CLOSED or (permit := breaker.try_acquire()) is None:
+    """Let the probe be the one call that an open breaker admits, so that no user's request has to be.
+
+    A probe that fails counts for a closed one too: requests that try again and again are told soon that it is no use.
+    """
+    if (up and breaker.state is CircuitState.CLOSED) or (permit := breaker.try_acquire()) is None:
         return
     if up:
         permit.succeeded()

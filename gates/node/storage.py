@@ -153,8 +153,7 @@ class SqliteStorage:
 
     def read(self, statement: str, parameters: Sequence[Any] = ()) -> list[Any]:
         """The rows of a query over what is committed. Raises StoreUnavailable."""
-        if _kept_from_reading(self._index):
-            raise StoreUnavailable(f"{self.path.name}: another process lets nobody read")
+        self._check_locks()
         try:
             return self._reader.execute(statement, parameters).fetchall()
         except sqlite3.Error as error:
@@ -170,13 +169,16 @@ class SqliteStorage:
         await asyncio.to_thread(self._read_once)
 
     def _read_once(self) -> None:
-        if _kept_from_reading(self._index):
-            raise StoreUnavailable(f"{self.path.name}: another process lets nobody read")
+        self._check_locks()
         try:
             with closing(_connect(self.path, busy=BUSY)) as connection:
                 connection.execute("SELECT count(*) FROM probes").fetchone()
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
+
+    def _check_locks(self) -> None:
+        if _kept_from_reading(self._index):
+            raise StoreUnavailable(f"{self.path.name}: another process lets nobody read")
 
     # --- the writer thread --------------------------------------------------------------------------------------------
 
@@ -208,10 +210,11 @@ class SqliteStorage:
         """Apply the changes of *batch* in one transaction; either all of them are durable afterwards or none."""
         error: BaseException | None = None
         try:
+            self._check_locks()
             self._writer.execute("BEGIN IMMEDIATE")
             for waiter in batch:
                 self._apply(waiter)
-        except sqlite3.Error as failure:
+        except (sqlite3.Error, StoreUnavailable) as failure:
             error = StoreUnavailable(f"the database refused the write: {failure}")
         else:
             error = self._committed_or_not()
@@ -265,7 +268,8 @@ def _connect(path: Path, *, busy: float) -> sqlite3.Connection:
 def _kept_from_reading(index: int) -> bool:
     """Whether another process holds every lock of the WAL-index *index* that a reader could take.
 
-    SQLite itself would look again and again for ten seconds, whatever its busy timeout, and hold up the event loop meanwhile.
+    SQLite itself would look again and again for ten seconds, whatever its busy timeout, and hold up the event loop, or the
+    writer, meanwhile.
     """
     if sys.platform != "linux":  # the layout of the structure is the system's
         return False

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from gates.node import jobbook, ledger
 from gates.node.classification import NodeClassifier
 from gates.node.context import PRESETS, ResilientRuntimeContext
+from gates.node.degradation import Degradation
 from gates.node.errors import Refusal, StoreUnavailable, Undecided
 from gates.node.guarded import StoreBroken
 from gates.node.metrics_runtime import RuntimeMetrics
@@ -272,3 +273,21 @@ def test_the_presets_are_the_originals_for_retries() -> None:
         "development": 3,
         "testing": 2,
     }
+
+
+def test_a_probe_that_fails_counts_so_that_nobody_keeps_trying(tmp_path: Path) -> None:
+    """Nobody had to call: after as many failed looks as the preset's breaker takes, writes end at once, and reads go on."""
+
+    async def test(here: Surroundings) -> None:
+        here.store.failing = 100
+        degradation = Degradation(here.store, here.dag, here.context, RuntimeMetrics(CollectorRegistry()))
+        for _ in range(2):
+            await degradation.look()
+        assert here.state("job") is here.state("mana") is CircuitState.OPEN
+        assert here.state("ledger_read") is here.state("dag") is CircuitState.CLOSED
+        tried = here.store.writes
+        with pytest.raises(StoreUnavailable):
+            await here.submit()
+        assert (here.store.writes, here.paused) == (tried, 0.0)
+
+    around(tmp_path, test)

@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from contextlib import closing
 from pathlib import Path
@@ -167,6 +168,40 @@ def test_a_locked_database_refuses_writes_and_answers_reads(tmp_path: Path) -> N
         return seen, names(store)
 
     assert run(tmp_path / "x.db", use) == (["before"], ["after", "before"])
+
+
+HOLDER = """
+import fcntl, sys
+with open(sys.argv[1], "r+b") as index:
+    fcntl.lockf(index, fcntl.LOCK_EX, 8, 120)
+    print("held", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the layout of the structure is the system's")
+def test_a_database_that_nobody_may_read_refuses_writes_at_once(tmp_path: Path) -> None:
+    """Another process that holds all locks of the WAL-index does not hold up the writer for SQLite's ten seconds."""
+    path = tmp_path / "x.db"
+
+    async def use(store: SqliteStorage) -> Any:
+        command = [sys.executable, "-c", HOLDER, f"{path}-shm"]
+        with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+            assert holder.stdout is not None
+            holder.stdout.readline()
+            began = time.monotonic()
+            with pytest.raises(StoreUnavailable, match="lets nobody read"):
+                await store.write(insert("during"))
+            with pytest.raises(StoreUnavailable, match="lets nobody read"):
+                names(store)
+            taken = time.monotonic() - began
+            holder.kill()
+        await store.write(insert("after"))
+        return taken, names(store)
+
+    taken, stored = run(path, use)
+    assert stored == ["after"]
+    assert taken < 1
 
 
 def test_a_full_disk_refuses_the_write_and_keeps_what_was_there(tmp_path: Path) -> None:
