@@ -6,7 +6,6 @@ import json
 import os
 import signal
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -39,13 +38,19 @@ def federation() -> None:
 @click.option(
     "-n", "--nodes", "count", type=click.IntRange(1, MOST_NODES), default=3, show_default=True, help="How many nodes."
 )
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder of their data, kept afterwards.")
-@click.option("--detach", is_flag=True, help=f"Leave them running; without --data on {DEFAULT}.")
+@click.option(
+    "--data",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=DEFAULT,
+    show_default=True,
+    help="Folder of their keys, databases and logs; kept, and taken up again by the next `up`.",
+)
+@click.option("--detach", is_flag=True, help="Leave them running until `down`.")
 @click.option("--json", "as_json", is_flag=True, help="Print the nodes as JSON.")
-def up(count: int, data: Path | None, detach: bool, as_json: bool) -> None:
+def up(count: int, data: Path, detach: bool, as_json: bool) -> None:
     """Start nodes that know each other, and show where they are. They run until Ctrl-C, or with --detach until `down`."""
-    with _told(), _folder(data, detach) as folder:
-        started = fleet.up(count, folder.absolute(), detached=detach)
+    with _told():
+        started = fleet.up(count, data.absolute(), detached=detach)
         if detach:
             _show_started(started, as_json)
             return
@@ -62,15 +67,18 @@ def up(count: int, data: Path | None, detach: bool, as_json: bool) -> None:
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the states as JSON.")
 def status(data: Path, as_json: bool) -> None:
-    """Show each node's readiness, peers, root and jobs. Exit codes: 0 all ready, 1 not."""
+    """Show each node's readiness, peers, root and jobs. Equal roots: equal blocks. Exit codes: 0 all ready, 1 not."""
     with _told():
         known = fleet.load(data.absolute())
     states = [_state(known, member) for member in known.members]
     if as_json:
         click.echo(json.dumps(states, indent=2))
     else:
-        columns = ("name", "state", "peers", "blocks", "root", "jobs")
-        _table(columns, [[str(state[column]) for column in columns] for state in states])
+        columns = ("name", "url", "state", "peers", "blocks", "root")
+        rows = [[*(str(state[column]) for column in columns), _counted(state["jobs"])] for state in states]
+        _table((*columns, "jobs"), rows)
+        if any(state["state"] == "ended" for state in states):
+            click.echo(f"`{_group()} start` starts what has ended, on its data and port", err=True)
     raise click.exceptions.Exit(0 if all(state["state"] == "ready" for state in states) else 1)
 
 
@@ -81,9 +89,25 @@ def status(data: Path, as_json: bool) -> None:
 def down(data: Path) -> None:
     """End the nodes that were started on the folder, and no other process. Their data stays."""
     with _told():
+        known = fleet.load(data.absolute())
         ended = fleet.down(data.absolute())
     names = ", ".join(member.name for member in ended)
     click.echo(f"ended {names}" if names else "no node was running", err=True)
+    for member in known.members:
+        if known.ask(member, "/live")[0]:
+            click.echo(f"{member.name} still answers at {member.url}: somebody started it by hand, and has to end it", err=True)
+
+
+@federation.command("start")
+@click.argument("names", nargs=-1)
+@click.option(
+    "--data", type=click.Path(file_okay=False, path_type=Path), default=DEFAULT, show_default=True, help="Their folder."
+)
+def start(names: tuple[str, ...], data: Path) -> None:
+    """Start NAMES again, or all that have ended, on their data and port, until `down`."""
+    with _told():
+        begun = ", ".join(member.name for member in fleet.start(data.absolute(), names))
+    click.echo(f"started {begun}" if begun else "all of them are running", err=True)
 
 
 # --- up ---------------------------------------------------------------------------------------------------------------
@@ -95,18 +119,15 @@ def _told() -> Iterator[None]:
     try:
         yield
     except FleetError as error:
-        click.echo(f"error: {error}", err=True)
+        remedy = f"; see: {_group()} {error.remedy}" if error.remedy else ""
+        click.echo(f"error: {error}{remedy}", err=True)
         raise click.exceptions.Exit(1) from None
 
 
-@contextmanager
-def _folder(data: Path | None, detach: bool) -> Iterator[Path]:
-    """Where the nodes keep their data: a folder that is deleted afterwards, unless somebody will ask for it."""
-    if data is not None or detach:
-        yield data or Path(DEFAULT)
-    else:
-        with tempfile.TemporaryDirectory(prefix="federation-") as folder:
-            yield Path(folder)
+def _group() -> str:
+    """This group of commands, in the form in which it was started."""
+    path = click.get_current_context().command_path
+    return path.rpartition(" ")[0]
 
 
 def _stay(started: Fleet) -> None:
@@ -154,6 +175,8 @@ def _state(known: Fleet, member: Member) -> dict[str, Any]:
     alive = sum(peer.get("state") == "alive" for peer in peers)
     return {
         "name": member.name,
+        "url": member.url,
+        "did": member.did,
         "state": state,
         "peers": f"{alive}/{len(peers)} alive" if federation else "?",
         "blocks": root.get("blocks", "?"),
@@ -171,9 +194,17 @@ def _json(known: Fleet, member: Member, path: str) -> dict[str, Any]:
     return value if isinstance(value, dict) else {}
 
 
-def _jobs(known: Fleet, member: Member) -> str:
-    """The stored jobs by status, as the metrics count them."""
+def _jobs(known: Fleet, member: Member) -> dict[str, int] | None:
+    """The stored jobs by status, as the metrics count them; None when the node does not say."""
     code, body = known.ask(member, "/metrics")
-    lines = body.decode(errors="replace").splitlines() if code == 200 else []
+    if code != 200:
+        return None
+    lines = body.decode(errors="replace").splitlines()
     counts = [line[len('icn_jobs{status="') :].partition('"} ') for line in lines if line.startswith('icn_jobs{status="')]
-    return ", ".join(f"{float(count):.0f} {name}" for name, _, count in counts if float(count)) or ("0" if lines else "?")
+    return {name: int(float(count)) for name, _, count in counts if float(count)}
+
+
+def _counted(jobs: dict[str, int] | None) -> str:
+    if jobs is None:
+        return "?"
+    return ", ".join(f"{count:,} {name}" for name, count in jobs.items()) or "0"

@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -34,7 +34,15 @@ _PR_SET_PDEATHSIG = 1
 
 
 class FleetError(Exception):
-    """Something that keeps a federation from being started, found or ended; the text says what to do."""
+    """Something that keeps a federation from being started, found or ended; the text says what to do.
+
+    Attributes:
+        remedy: arguments of the command `gates federation` that help, "" where none does.
+    """
+
+    def __init__(self, text: str, remedy: str = "") -> None:
+        super().__init__(text)
+        self.remedy = remedy
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,11 +93,11 @@ def ask(url: str, path: str, key: str) -> tuple[int, bytes]:
 
 def up(count: int, folder: Path, *, detached: bool, arguments: Sequence[str] = ()) -> Fleet:
     """Start *count* nodes that know each other on *folder*, and wait until all are ready; on any failure none is left."""
-    folder.mkdir(parents=True, exist_ok=True)
+    _made(folder)
     running = [member for member in _found(folder) if is_running(member)]
     if running:
         who = ", ".join(member.name for member in running)
-        raise FleetError(f"{folder}: {who} are running; end them first, with: gates federation down --data {folder}")
+        raise FleetError(f"{folder}: {who} {'is' if len(running) == 1 else 'are'} running already", f"down --data {folder}")
     names = [f"node-{letter}" for letter in string.ascii_lowercase[:count]]
     urls = {name: f"http://127.0.0.1:{port}" for name, port in zip(names, _free_ports(count), strict=True)}
     key = secrets.token_hex(16)
@@ -100,15 +108,35 @@ def up(count: int, folder: Path, *, detached: bool, arguments: Sequence[str] = (
             children[name] = _start(file, folder / f"{name}.log", detached, arguments)
         _write(folder, key, _members(folder, urls, children, dict.fromkeys(names, "")))
         _await_ready(urls, children, folder, key)
-        fleet = Fleet(
-            folder, key, tuple(_members(folder, urls, children, {name: _did(url, key) for name, url in urls.items()}))
-        )
+        dids = {name: _did(url, key) for name, url in urls.items()}
+        fleet = Fleet(folder, key, _members(folder, urls, children, dids))
         _write(folder, key, fleet.members)
     except BaseException:
         stop(list(children.values()))
         _forget(folder)
         raise
     return fleet
+
+
+def start(folder: Path, names: Sequence[str] = ()) -> list[Member]:
+    """Start those of *names* (none: all) that have ended, on their data and port; return them once they are ready."""
+    fleet = load(folder)
+    known = [member.name for member in fleet.members]
+    if unknown := sorted(set(names) - set(known)):
+        raise FleetError(f"{folder} has no {', '.join(unknown)}; it has {', '.join(known)}")
+    ended = [member for member in fleet.members if member.name in (names or known) and not is_running(member)]
+    children: dict[str, subprocess.Popen[bytes]] = {}
+    try:
+        for member in ended:
+            children[member.name] = _start(folder / f"{member.name}.yaml", folder / f"{member.name}.log", True, ())
+        _await_ready({member.name: member.url for member in ended}, children, folder, fleet.key)
+    except BaseException:
+        stop(list(children.values()))
+        raise
+    begun = [replace(each, pid=children[each.name].pid, started=started_at(children[each.name].pid)) for each in ended]
+    renewed = {member.name: member for member in (*fleet.members, *begun)}
+    _write(folder, fleet.key, list(renewed.values()))
+    return begun
 
 
 def watch(fleet: Fleet, sleep: Callable[[float], object] = time.sleep) -> Member:
@@ -118,6 +146,13 @@ def watch(fleet: Fleet, sleep: Callable[[float], object] = time.sleep) -> Member
             if not is_running(member):
                 return member
         sleep(_PAUSE * 4)
+
+
+def _made(folder: Path) -> None:
+    """Make *folder*, which git leaves out: it may lie in a repository, and its keys and databases belong into none."""
+    if not folder.exists():
+        folder.mkdir(parents=True)
+        (folder / ".gitignore").write_text("*\n")
 
 
 def _settings(data: Path, name: str, urls: dict[str, str], key: str) -> Path:
@@ -229,7 +264,7 @@ def load(folder: Path) -> Fleet:
         state: Any = json.loads(file.read_text())
         return Fleet(folder, str(state["key"]), tuple(Member(**member) for member in state["nodes"]))
     except FileNotFoundError:
-        raise FleetError(f"{file} is not there: no federation was started on this folder") from None
+        raise FleetError(f"{file} is not there: no federation runs on this folder", "up --help") from None
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise FleetError(f"{file} can't be read: {error}; end the nodes by hand and delete it") from None
 

@@ -73,9 +73,7 @@ def test_down_ends_exactly_the_processes_of_the_file(sleeper: subprocess.Popen[b
     assert sleeper.poll() is None
 
 
-@pytest.mark.parametrize(
-    ("text", "words"), [(None, "no federation was started"), ("{", "can't be read"), ("[]", "can't be read")]
-)
+@pytest.mark.parametrize(("text", "words"), [(None, "no federation runs"), ("{", "can't be read"), ("[]", "can't be read")])
 def test_a_folder_without_a_federation_says_so(tmp_path: Path, text: str | None, words: str) -> None:
     """Nothing there, half a file and another file: an error that names it."""
     if text is not None:
@@ -86,11 +84,34 @@ def test_a_folder_without_a_federation_says_so(tmp_path: Path, text: str | None,
 
 
 def test_a_federation_is_not_started_twice_on_one_folder(sleeper: subprocess.Popen[bytes], tmp_path: Path) -> None:
-    """The running one is named, with the command that ends it."""
+    """The running one is named, with the command that ends it, in the form in which this one was started."""
     recorded(tmp_path, as_member(sleeper.pid))
-    with pytest.raises(FleetError, match="gates federation down"):
+    with pytest.raises(FleetError, match="node-a is running already"):
         fleet.up(1, tmp_path, detached=True)
+    told = gates("federation", "up", "--data", str(tmp_path), folder=tmp_path)
+    assert told.returncode == 1
+    assert f"gates federation down --data {tmp_path}\n" in told.stderr
     assert sleeper.poll() is None
+
+
+def test_start_knows_the_nodes_of_the_folder_and_leaves_running_ones_alone(
+    sleeper: subprocess.Popen[bytes], tmp_path: Path
+) -> None:
+    """Another name is refused with those that there are; what runs is not started a second time."""
+    recorded(tmp_path, as_member(sleeper.pid))
+    with pytest.raises(FleetError, match=r"has no node-x; it has node-a"):
+        fleet.start(tmp_path, ["node-x"])
+    assert fleet.start(tmp_path) == []
+    assert sleeper.poll() is None
+
+
+def test_a_node_that_can_not_be_started_again_is_told_and_its_record_stays(tmp_path: Path) -> None:
+    """The settings can't be read: an error with the log, and the federation is what it was."""
+    recorded(tmp_path, replace(as_member(os.getpid()), started="1"))
+    before = (tmp_path / STATE).read_text()
+    with pytest.raises(FleetError, match="node-a ended with 2 before it was ready"):
+        fleet.start(tmp_path)
+    assert (tmp_path / STATE).read_text() == before
 
 
 def test_a_node_that_can_not_start_is_told_with_its_log_and_none_is_left(tmp_path: Path) -> None:
@@ -106,13 +127,13 @@ def test_the_commands_are_in_the_list_and_say_what_they_do(tmp_path: Path) -> No
     shown = gates("--help", folder=tmp_path).stdout
     assert "Start, show and end a reference federation." in shown
     assert "Run one node of the reference federation." in shown
-    for name in ("up", "status", "down"):
+    for name in ("up", "status", "start", "down"):
         assert name in gates("federation", "--help", folder=tmp_path).stdout
 
 
 def test_status_and_down_without_a_federation_exit_with_one(tmp_path: Path) -> None:
     """One line, no traceback."""
-    for command in ("status", "down"):
+    for command in ("status", "start", "down"):
         done = gates("federation", command, folder=tmp_path)
         assert (done.returncode, done.stdout) == (1, "")
         assert done.stderr.startswith("error: ")
@@ -131,7 +152,7 @@ def test_a_detached_federation_is_shown_and_ended(tmp_path: Path) -> None:
         assert _settled(tmp_path)[0]["peers"] == "2/2 alive"
         shown = gates("federation", "status", folder=tmp_path)
         assert shown.returncode == 0
-        assert re.search(r"node-c +ready +2/2 alive", shown.stdout)
+        assert re.search(r"node-c +http\S+ +ready +2/2 alive", shown.stdout)
     finally:
         ended = gates("federation", "down", folder=tmp_path)
     assert ended.stderr == "ended node-a, node-b, node-c\n"
@@ -139,10 +160,56 @@ def test_a_detached_federation_is_shown_and_ended(tmp_path: Path) -> None:
     assert gates("federation", "status", folder=tmp_path).returncode == 1
 
 
+@pytest.mark.end_to_end
+def test_a_killed_node_is_started_again_and_ended_with_the_others(tmp_path: Path) -> None:
+    """`status` says that it ended and what starts it; `start` gives it its port and DID back, and `down` knows the new process."""
+    gates("federation", "up", "-n", "2", "--detach", folder=tmp_path)
+    folder = tmp_path / ".federation"
+    try:
+        killed = fleet.load(folder).members[1]
+        os.kill(killed.pid, signal.SIGKILL)
+        while is_running(killed):
+            continue
+        shown = gates("federation", "status", folder=tmp_path)
+        assert shown.returncode == 1
+        assert re.search(r"node-b +http\S+ +ended", shown.stdout)
+        assert "federation start" in shown.stderr
+        assert gates("federation", "start", folder=tmp_path).stderr == "started node-b\n"
+        known = fleet.load(folder).members
+        assert (known[1].url, known[1].did) == (killed.url, killed.did)
+        assert is_running(known[1])
+        assert fleet.ask(known[1].url, "/ready", "")[0] == 200
+    finally:
+        ended = gates("federation", "down", folder=tmp_path)
+    assert ended.stderr == "ended node-a, node-b\n"
+    assert not any(is_running(member) for member in known)
+
+
+@pytest.mark.end_to_end
+def test_a_federation_comes_up_again_on_its_data(tmp_path: Path) -> None:
+    """The second `up` has the first one's DIDs; its folder is none of the repository's business."""
+    dids = []
+    for _ in range(2):
+        started = gates("federation", "up", "-n", "2", "--detach", "--json", folder=tmp_path)
+        try:
+            dids.append([node["did"] for node in json.loads(started.stdout)["nodes"]])
+            while any(state["peers"] != "1/1 alive" for state in _states(tmp_path)):
+                continue
+        finally:
+            gates("federation", "down", folder=tmp_path)
+    assert dids[0] == dids[1]
+    assert (tmp_path / ".federation" / ".gitignore").read_text() == "*\n"
+
+
+def _states(folder: Path) -> list[dict[str, Any]]:
+    states: list[dict[str, Any]] = json.loads(gates("federation", "status", "--json", folder=folder).stdout)
+    return states
+
+
 def _settled(folder: Path) -> list[dict[str, Any]]:
     """The states, once every node has met the others."""
     while True:
-        states: list[dict[str, Any]] = json.loads(gates("federation", "status", "--json", folder=folder).stdout)
+        states = _states(folder)
         if all(state["peers"] == "2/2 alive" for state in states):
             return states
 
