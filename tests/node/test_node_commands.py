@@ -162,7 +162,7 @@ def test_a_detached_federation_is_shown_and_ended(tmp_path: Path) -> None:
 
 @pytest.mark.end_to_end
 def test_a_killed_node_is_started_again_and_ended_with_the_others(tmp_path: Path) -> None:
-    """`status` says that it ended and what starts it; `start` gives it its port and DID back, and `down` knows the new process."""
+    """`status` says that it ended and what starts it; `start` gives it its port and DID back, `down` knows the new one."""
     gates("federation", "up", "-n", "2", "--detach", folder=tmp_path)
     folder = tmp_path / ".federation"
     try:
