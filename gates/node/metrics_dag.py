@@ -33,7 +33,8 @@ class DagMetrics:
         self.rooting = Histogram("icn_merkle_duration_seconds", "Time to the root", buckets=_SECONDS, registry=registry)
 
     def _outbox(self, registry: CollectorRegistry) -> None:
-        self.depth = Gauge("icn_outbox_depth", "Blocks that wait to be anchored", registry=registry)
+        kept = "Blocks in the outbox: waiting to be anchored, refused by this node's own block store"
+        self.depth = Gauge("icn_outbox_depth", kept, ["fate"], registry=registry)
         self.anchored = Counter(
             "icn_outbox_blocks", "Blocks that left the outbox: anchored, refused", ["outcome"], registry=registry
         )

@@ -8,6 +8,7 @@ nothing.
 from __future__ import annotations
 
 import asyncio
+import logging
 import random
 import time
 from collections.abc import Callable
@@ -24,6 +25,7 @@ BATCH = 256
 PACE = 0.1
 LINGER = 0.01
 BACKOFF = Exponential(0.1, 5.0, jitter="equal")
+_LOG = logging.getLogger(__name__)
 TABLES = """
 CREATE TABLE IF NOT EXISTS outbox (
     number INTEGER PRIMARY KEY, cid TEXT NOT NULL UNIQUE, codec INTEGER NOT NULL, author TEXT NOT NULL, refused TEXT,
@@ -101,7 +103,8 @@ class Anchorer:
                 self.failures += 1
                 delay = BACKOFF.delay(self.failures, delay, self._draw)
             with suppress(*FAILURES):
-                self._dag.metrics.depth.set(self.depth)
+                self._dag.metrics.depth.labels("waiting").set(self.depth)
+                self._dag.metrics.depth.labels("refused").set(self.refused)
             await asyncio.sleep(delay)
             await self._pause()
 
@@ -138,6 +141,8 @@ class Anchorer:
         self._dag.metrics.anchoring.observe(time.perf_counter() - started)
         self._dag.metrics.anchored.labels("anchored").inc(len(anchored))
         self._dag.metrics.anchored.labels("refused").inc(len(refused))
+        for cid, why in refused.items():
+            _LOG.error("block %s of this node can't be anchored, and is kept in the outbox: %s", cid, why)
         return len(anchored) + len(refused)
 
     async def _anchor(self, rows: list[tuple[Any, ...]]) -> tuple[list[str], dict[str, str]]:

@@ -151,7 +151,7 @@ def test_while_the_block_store_is_down_the_outbox_grows_and_is_drained_later(tmp
             assert both.dag.last == 4
             assert both.lost() == []
             assert both.dag.metrics.drains.labels("failed")._value.get() >= 1
-            assert both.dag.metrics.depth._value.get() == 0
+            assert both.dag.metrics.depth.labels("waiting")._value.get() == 0
 
     asyncio.run(whole())
 
@@ -255,8 +255,8 @@ def test_a_block_that_can_not_be_judged_yet_waits_and_a_wrong_one_is_set_aside(t
     asyncio.run(whole())
 
 
-def test_what_can_never_be_a_block_does_not_stop_the_others(tmp_path: Path) -> None:
-    """A decision of this node that is too large or no DAG-CBOR is set aside with its reason."""
+def test_what_can_never_be_a_block_does_not_stop_the_others(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A decision of this node that is too large or no DAG-CBOR is set aside with its reason, which is logged and shown."""
 
     async def whole() -> None:
         async with books(tmp_path) as both:
@@ -265,6 +265,12 @@ def test_what_can_never_be_a_block_does_not_stop_the_others(tmp_path: Path) -> N
             await both.anchorer.drain()
             assert both.dag.tail(0, 9)[0] == [cid_of(b"right")]
             assert (both.anchorer.depth, both.anchorer.refused) == (0, 2)
+            told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+            assert [cid_of(data, codec) in text for (data, codec), text in zip(wrong, told, strict=False)] == [True, True]
+            both.anchorer.start()
+            while both.dag.metrics.depth.labels("refused")._value.get() != 2:
+                await asyncio.sleep(0)
+            await both.anchorer.stop()
 
     asyncio.run(whole())
 
