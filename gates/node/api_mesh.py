@@ -48,7 +48,7 @@ async def _submitted(call: Call, submission: Submission) -> Receipted:
 
 def _carry_out(call: Call, done: asyncio.Future[Receipted]) -> None:
     if not done.cancelled() and done.exception() is None:
-        call.node.lifecycle.take_up(done.result().job)
+        call.node.lifecycle.offer(done.result().job)
 
 
 async def jobs(call: Call) -> Response:
@@ -69,12 +69,12 @@ async def job(call: Call) -> Response:
 
 
 async def cancel(call: Call) -> Response:
-    """End a job of the caller that has not ended."""
+    """End a job of the caller that has not ended; asking again is the same answer, since the first may have been lost."""
     identifier, owner, now = call.path("job_id"), call.principal.did, call.node.now()
     with unhappy(call.node.metrics.mesh.cancellations):
-        await call.node.context.jobs.write(lambda tx: jobbook.cancel(tx, identifier, owner, now))
+        new = await call.node.context.jobs.write(lambda tx: jobbook.cancel(tx, identifier, owner, now))
     call.node.lifecycle.cancel(identifier)
-    call.node.metrics.mesh.cancellations.labels("done").inc()
+    call.node.metrics.mesh.cancellations.labels("done" if new else "repeated").inc()
     return json_answer({"job_id": identifier, "status": jobbook.CANCELLED})
 
 

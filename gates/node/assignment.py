@@ -94,6 +94,7 @@ def settle(tx: Transaction, receipt: Receipt, result: str | None, now: int) -> b
     jobbook.advance(tx, receipt.job, jobbook.EXECUTING, now)
     if receipt.success:
         jobbook.complete(tx, receipt.job, receipt.document(), cid, job.price or 0, now, result=result)
+        ledger.earn(tx, receipt.executor, 1, now)  # its account is here only when this node is the executor
     else:
         jobbook.fail(tx, receipt.job, result or "the executor could not carry it out", now)
         columns = (cid, receipt.result_cid, receipt.cpu_ms, job.number)
@@ -126,10 +127,10 @@ def reopen(tx: Transaction, ids: Iterable[str], executor: str, now: int) -> list
 
 
 def give_up(tx: Transaction, ids: Iterable[str], reason: str, now: int) -> None:
-    """Fail those of *ids* that nobody may carry out."""
+    """Fail those of *ids* that have not ended."""
     for identifier in ids:
         job = _standing(tx, identifier)
-        if job is not None and job.status in _BIDDING:
+        if job is not None and job.status not in jobbook.FINAL:
             jobbook.fail(tx, identifier, reason, now)
 
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from gates.node import cpu_job, http, receipts
+from gates.node import cpu_job, http, ledger, receipts
 from gates.node.cid import decode
 from gates.node.errors import Refusal
 from gates.node.identity import Identity
@@ -269,11 +269,15 @@ async def _ended(process: asyncio.subprocess.Process) -> None:
 
 
 def _keep(tx: Transaction, coordinator: str, done: Sequence[Done], now: int) -> list[Done]:
-    """Write down what was done unless it is, and give back what is written."""
-    rows = [(coordinator, each.receipt.job, each.receipt.block(), each.result, now) for each in done]
-    tx.executemany("INSERT INTO executions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING", rows)
+    """Write down what was done unless it is, with the reputation that it earns, and give back what is written."""
+    statement = "INSERT INTO executions VALUES (?, ?, ?, ?, ?) ON CONFLICT DO NOTHING"
+    earned = 0
+    for each in done:
+        row = (coordinator, each.receipt.job, each.receipt.block(), each.result, now)
+        earned += tx.execute(statement, row).rowcount * each.receipt.success
+    ledger.earn(tx, done[0].receipt.executor, earned, now)
     tx.execute("DELETE FROM executions WHERE at < ?", (now - KEPT_MS,))
-    jobs = [row[1] for row in rows]
+    jobs = [each.receipt.job for each in done]
     query = f"SELECT receipt, result FROM executions WHERE coordinator = ? AND job IN ({_marks(jobs)})"
     return [_done(receipt, result) for receipt, result in tx.execute(query, (coordinator, *jobs)).fetchall()]
 

@@ -6,14 +6,16 @@ stop reading what it can read.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
-from gates.node.errors import StoreUnavailable
+from gates.node.errors import FAILURES, StoreUnavailable
 from gates.node.storage import Storage, Transaction
-from gates.recovery import CircuitBreaker, CircuitBreakerOpen, Outcome
+from gates.recovery import CircuitBreaker, CircuitBreakerOpen, Exponential, Outcome
 
 T = TypeVar("T")
+_BACKOFF = Exponential(0.05, 0.5, jitter="none")
 
 
 class StoreBroken(StoreUnavailable):
@@ -87,3 +89,14 @@ class GuardedStorage:
     async def try_read(self) -> None:
         """A real read, past the breaker."""
         await self.store.try_read()
+
+
+async def persistently(store: Storage, change: Callable[[Transaction], T]) -> T:
+    """Apply *change*, which may be applied twice, again and again while *store* is down."""
+    attempt = 0
+    while True:
+        try:
+            return await store.write(change)
+        except FAILURES:
+            attempt += 1
+        await asyncio.sleep(_BACKOFF.delay(attempt, 0.0, lambda: 1.0))

@@ -238,13 +238,14 @@ def fail(tx: Transaction, job: str, reason: str, now: int, **columns: Any) -> bo
 
 
 def cancel(tx: Transaction, job: str, owner: str, now: int) -> bool:
-    """End *job* because *owner* wants it and give all mana back.
+    """End *job* because *owner* wants it and give all mana back. False when it was cancelled before.
 
-    Raises IllegalTransition when it has ended, and Refusal with 404, and with 403 when the job is another's.
+    Raises IllegalTransition when it has ended otherwise, and Refusal with 404, and with 403 when the job is another's.
     """
-    if _state(tx, job).owner != owner:
+    state = _state(tx, job)
+    if state.owner != owner:
         raise Refusal(403, "only the owner of a job can cancel it")
-    return _give_up(tx, job, CANCELLED, now, {"reason": "cancelled by its owner"})
+    return state.status != CANCELLED and _give_up(tx, job, CANCELLED, now, {"reason": "cancelled by its owner"})
 
 
 def reopen(tx: Transaction, job: str, now: int) -> bool:
@@ -313,6 +314,11 @@ def unfinished(read: Read) -> list[Job]:
     """The jobs that have not ended, oldest first."""
     query = f"SELECT {_RECORD} FROM jobs JOIN job_specs ON job = number WHERE status NOT IN ({_FINALS}) ORDER BY number"
     return [Job(*row) for row in read(query, ())]
+
+
+def open_ids(read: Read) -> list[str]:
+    """The ids of the jobs that have not ended."""
+    return [identifier for (identifier,) in read(f"SELECT id FROM jobs WHERE status NOT IN ({_FINALS})", ())]
 
 
 def counts(read: Read) -> dict[str, int]:

@@ -153,6 +153,13 @@ def set_reputation(tx: Transaction, did: str, reputation: int, now: int) -> None
     tx.execute("UPDATE accounts SET reputation = ? WHERE did = ?", (checked, did))
 
 
+def earn(tx: Transaction, did: str, jobs: int, now: int) -> None:
+    """Add a point to the reputation of *did* for each of the *jobs* that it carried out, when its account is here."""
+    known = account(reading(tx), did) if jobs else None
+    if known is not None:
+        set_reputation(tx, did, known.reputation + jobs, now)
+
+
 def set_capacity(tx: Transaction, capacity: int, now: int) -> None:
     """Let no account grow beyond *capacity* from *now* on; what grew before is settled first, and nothing is taken away."""
     for (did,) in tx.execute("SELECT did FROM accounts").fetchall():

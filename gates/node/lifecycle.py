@@ -3,7 +3,9 @@
 Jobs that arrive while a round of bidding is under way make up the next round: one request a peer asks for bids on all of them,
 the bids that came by the end of the window count, one change assigns them all, one request an executor has them carried out,
 and one change ends those whose receipts came back. Who does not answer delays nobody: jobs go on with the bids that are there,
-the node's own among them, and come back for bids when their executor is lost. What a crash interrupts is taken up again.
+the node's own among them, and come back for bids when their executor is lost. What a crash interrupts is taken up again, and so
+is, every few seconds, each job that nothing carries on with because something unforeseen has happened to its batch. Such a job
+goes on by itself, so that it is not others that it takes with it, and fails with a refund when that happens again.
 """
 
 from __future__ import annotations
@@ -12,8 +14,9 @@ import asyncio
 import logging
 from collections import deque
 from collections.abc import Callable, Coroutine, Iterable, Mapping, Sequence
+from contextlib import suppress
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any
 
 from gates.node import assignment, bidding, execution, jobbook, receipts
 from gates.node.auction import Auction, Client
@@ -21,19 +24,18 @@ from gates.node.bidding import MOST_JOBS, Bid
 from gates.node.dispatch import Dispatcher, batches
 from gates.node.errors import FAILURES, Refusal
 from gates.node.execution import Done, Executions
+from gates.node.guarded import persistently
 from gates.node.jobbook import MOST_ROUNDS, Job
 from gates.node.metrics_jobs import JobMetrics
 from gates.node.storage import Storage, Transaction
-from gates.recovery import Exponential
 
 TABLES = ";".join((execution.TABLES, bidding.TABLES))
 POLL = 0.5
 """Seconds that an executor may wait for the end of a job before it says that it is still under way."""
 RESUMED_ATTEMPTS = 10
-_BACKOFF = Exponential(0.05, 0.5, jitter="none")
+SWEEP = 2.0
+"""Seconds between two looks for jobs that nothing carries on with."""
 _LOG = logging.getLogger(__name__)
-
-T = TypeVar("T")
 
 
 class Lifecycle:
@@ -56,14 +58,16 @@ class Lifecycle:
         metrics: JobMetrics,
         now: Callable[[], int],
         anchor: Callable[[], None] = lambda: None,
+        sweep: float = SWEEP,
     ) -> None:
-        self._did, self._store, self._now, self._anchor = did, store, now, anchor
+        self._did, self._store, self._now, self._anchor, self._pause = did, store, now, anchor, sweep
         self._dispatcher = Dispatcher(did, client, executions, metrics)
         self.auction, self.executions, self._metrics = auction, executions, metrics
         self._offered: deque[str] = deque()
         self._wanted = asyncio.Event()
         self._since: dict[str, float] = {}
         self._unwanted: dict[str, int] = {}
+        self._mishaps: dict[str, int] = {}
         self._lost: dict[str, set[str]] = {}
         self._out: dict[str, dict[str, Job]] = {}
         self._cancelled: dict[str, set[str]] = {}
@@ -76,17 +80,9 @@ class Lifecycle:
     def start(self) -> None:
         """Take up what is unfinished, and begin, in the event loop in which the node serves. Raises StoreUnavailable."""
         self.auction.experience.remember(self._store.read("SELECT did, good, bad, at FROM experience"))
-        assigned: dict[str, list[Job]] = {}
-        for job in jobbook.unfinished(self._store.read):
-            self._began(job.id)
-            if job.status in (jobbook.ASSIGNED, jobbook.EXECUTING) and job.executor is not None:
-                assigned.setdefault(job.executor, []).append(job)
-            else:
-                self.offer(job.id)
-        for executor, jobs in assigned.items():
-            for batch in batches(jobs):
-                self._spawn(self._order(executor, batch, attempts=RESUMED_ATTEMPTS))
+        self._resume(jobbook.unfinished(self._store.read))
         self._spawn(self._rounds())
+        self._spawn(self._sweep())
 
     async def stop(self) -> None:
         """Stop where everything is; the next start goes on from there."""
@@ -98,15 +94,9 @@ class Lifecycle:
         await self.executions.stop()
 
     def offer(self, job: str) -> None:
-        """Have a submitted job carried out."""
-        self._began(job)
-        self._offered.append(job)
-        self._wanted.set()
-
-    def take_up(self, job: str) -> None:
-        """Have a job carried out that may be under way already."""
+        """Have a submitted job carried out, unless it is under way."""
         if job not in self._since:
-            self.offer(job)
+            self._enqueue(job)
 
     def cancel(self, job: str) -> None:
         """Have the executor of a job told that it was cancelled, if it has one."""
@@ -133,7 +123,53 @@ class Lifecycle:
         self._anchor()
         return cid
 
+    # --- what was left ------------------------------------------------------------------------------------------------
+
+    async def _sweep(self) -> None:
+        """Take up, again and again, what was written down and nothing here carries on with."""
+        while True:
+            await asyncio.sleep(self._pause)
+            with suppress(*FAILURES):
+                unfinished = set(jobbook.open_ids(self._store.read))
+                for over in self._mishaps.keys() - unfinished:
+                    del self._mishaps[over]
+                if unfinished - self._since.keys():
+                    self._resume([job for job in jobbook.unfinished(self._store.read) if job.id not in self._since])
+
+    def _resume(self, jobs: Iterable[Job]) -> None:
+        """Go on with *jobs* from where they are; those that something has happened to go on one by one, or fail."""
+        assigned: dict[tuple[str, str], list[Job]] = {}
+        for job in jobs:
+            self._began(job.id)
+            if self._mishaps.get(job.id, 0) >= MOST_ROUNDS:
+                self._spawn(self._abandon(job.id))
+            elif job.status in (jobbook.ASSIGNED, jobbook.EXECUTING) and job.executor is not None:
+                alone = job.id if job.id in self._mishaps else ""
+                assigned.setdefault((job.executor, alone), []).append(job)
+            else:
+                self._enqueue(job.id)
+        for (executor, _), share in assigned.items():
+            for batch in batches(share):
+                self._spawn(self._order(executor, batch, attempts=RESUMED_ATTEMPTS), batch)
+
+    async def _abandon(self, job: str) -> None:
+        reason = f"this node failed to carry it on {MOST_ROUNDS} times"
+        await persistently(self._store, lambda tx: assignment.give_up(tx, [job], reason, self._now()))
+        self._ended([job], "abandoned")
+
+    def _set_aside(self, ids: Iterable[str]) -> None:
+        """Let go of jobs that something unforeseen has happened to; the next sweep takes up those that have not ended."""
+        for job in ids:
+            times = self._mishaps.get(job, 0) + 1
+            self._forget(job)
+            self._mishaps[job] = times
+
     # --- rounds of bidding --------------------------------------------------------------------------------------------
+
+    def _enqueue(self, job: str) -> None:
+        self._began(job)
+        self._offered.append(job)
+        self._wanted.set()
 
     async def _rounds(self) -> None:
         """Hold one round after the other, each at least a window after the one before."""
@@ -144,21 +180,27 @@ class Lifecycle:
             try:
                 await self._round(ids)
             except Exception:  # a mistake in here must not end the loop that all jobs depend on
-                _LOG.exception("a round of bidding for %d jobs failed; they are taken up again", len(ids))
-                for job in ids:
-                    self.offer(job)
+                _LOG.exception("a round of bidding for %d jobs failed; they are taken up one by one", len(ids))
+                self._set_aside(ids)
             await asyncio.sleep(max(0.0, began + self.auction.window() - loop.time()))
 
     def _take(self) -> list[str]:
-        """The jobs of the next round, each once."""
-        ids = list(dict.fromkeys(self._offered.popleft() for _ in range(min(MOST_JOBS, len(self._offered)))))
+        """The jobs of the next round, each once; one that something has happened to has a round of its own."""
+        ids: dict[str, None] = {}
+        while self._offered and len(ids) < MOST_JOBS:
+            alone = self._offered[0] in self._mishaps
+            if ids and alone:
+                break
+            ids[self._offered.popleft()] = None
+            if alone:
+                break
         if not self._offered:
             self._wanted.clear()
-        return ids
+        return list(ids)
 
     async def _round(self, ids: Sequence[str]) -> None:
         began = asyncio.get_running_loop().time()
-        jobs = await self._durably(lambda tx: assignment.open_bidding(tx, ids, self._now()))
+        jobs = await persistently(self._store, lambda tx: assignment.open_bidding(tx, ids, self._now()))
         for gone in set(ids) - {job.id for job in jobs}:
             self._forget(gone)
         if not jobs:
@@ -172,7 +214,7 @@ class Lifecycle:
 
     async def _assign(self, jobs: Sequence[Job], chosen: Mapping[str, Bid]) -> None:
         """Assign the jobs and send them out."""
-        assigned = set(await self._durably(lambda tx: assignment.assign(tx, chosen, self._now())))
+        assigned = set(await persistently(self._store, lambda tx: assignment.assign(tx, chosen, self._now())))
         shares: dict[str, list[Job]] = {}
         for job in jobs:
             if job.id in assigned:
@@ -180,17 +222,17 @@ class Lifecycle:
         for executor, share in shares.items():
             self._metrics.assigned.labels("self" if executor == self._did else "peer").inc(len(share))
             for batch in batches(share):
-                self._spawn(self._order(executor, batch))
+                self._spawn(self._order(executor, batch), batch)
 
     async def _leave(self, ids: Sequence[str]) -> None:
         """Ask again for bids on jobs that nobody may carry out, and fail them after as many rounds as a job has."""
         self._unwanted |= {job: self._unwanted.get(job, 0) + 1 for job in ids}
         over = [job for job in ids if self._unwanted[job] >= MOST_ROUNDS]
         for job in set(ids) - set(over):
-            self.offer(job)
+            self._enqueue(job)
         if over:
             reason = f"no eligible bid in {MOST_ROUNDS} rounds"
-            await self._durably(lambda tx: assignment.give_up(tx, over, reason, self._now()))
+            await persistently(self._store, lambda tx: assignment.give_up(tx, over, reason, self._now()))
             self._ended(over, "refused")
 
     # --- execution ----------------------------------------------------------------------------------------------------
@@ -208,6 +250,10 @@ class Lifecycle:
         try:
             while out:
                 await self._ask(executor, dict(islice(out.items(), MOST_JOBS)), wait=POLL)
+        except Exception:
+            self._set_aside(out)
+            out.clear()
+            raise
         finally:
             self._followed.discard(executor)
 
@@ -236,7 +282,7 @@ class Lifecycle:
             self.auction.experience.keep(tx, executor)
             return assignment.finish(tx, done, now)
 
-        ended = set(await self._durably(change))
+        ended = set(await persistently(self._store, change))
         self._anchor()
         self._metrics.receipts.labels("accepted").inc(len(ended))
         for each in done:
@@ -248,7 +294,7 @@ class Lifecycle:
         """Note that *executor* has begun with jobs that take their time."""
         if not fresh:
             return
-        await self._durably(lambda tx: assignment.start(tx, fresh, self._now()))
+        await persistently(self._store, lambda tx: assignment.start(tx, fresh, self._now()))
         for job in fresh:
             if job in self._since:
                 self._out[executor][job] = fresh[job]
@@ -273,23 +319,13 @@ class Lifecycle:
             self.auction.experience.keep(tx, executor)
             return assignment.reopen(tx, ids, executor, now)
 
-        waiting = await self._durably(change)
+        waiting = await persistently(self._store, change)
         self._ended([job for job in ids if job not in waiting], "lost")
         for job in waiting:
             self._lost.setdefault(job, set()).add(executor)
-            self.offer(job)
+            self._enqueue(job)
 
     # --- what all of it rests on --------------------------------------------------------------------------------------
-
-    async def _durably(self, change: Callable[[Transaction], T]) -> T:
-        """Apply *change*, again and again while the ledger is down: every change here may be applied twice."""
-        attempt = 0
-        while True:
-            try:
-                return await self._store.write(change)
-            except FAILURES:
-                attempt += 1
-            await asyncio.sleep(_BACKOFF.delay(attempt, 0.0, lambda: 1.0))
 
     def _began(self, job: str) -> None:
         self._since.setdefault(job, asyncio.get_running_loop().time())
@@ -306,13 +342,15 @@ class Lifecycle:
         self._since.pop(job, None)
         self._unwanted.pop(job, None)
         self._lost.pop(job, None)
+        self._mishaps.pop(job, None)
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None], jobs: Sequence[Job] = ()) -> None:
         task = asyncio.create_task(work)
         self._tasks.add(task)
-        task.add_done_callback(self._gone)
+        task.add_done_callback(lambda over: self._gone(over, jobs))
 
-    def _gone(self, task: asyncio.Task[None]) -> None:
+    def _gone(self, task: asyncio.Task[None], jobs: Sequence[Job]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and task.exception() is not None:
-            _LOG.error("a batch of jobs was left where it was, until the next start", exc_info=task.exception())
+            _LOG.error("a batch of %d jobs was left; they are taken up one by one", len(jobs), exc_info=task.exception())
+            self._set_aside(job.id for job in jobs)

@@ -110,7 +110,9 @@ class MeshNode:
 
 
 @asynccontextmanager
-async def node_of(mesh: Mesh, folder: Path, seed: int, *, window: float = 0.005, limit_s: float = 5) -> AsyncIterator[MeshNode]:
+async def node_of(
+    mesh: Mesh, folder: Path, seed: int, *, window: float = 0.005, limit_s: float = 5, sweep: float = lifecycle.SWEEP
+) -> AsyncIterator[MeshNode]:
     """A node of *mesh*; the same seed and folder again are its restart."""
     identity = Identity.from_seed(bytes([seed]) * 32)
     store = SqliteStorage(folder / f"{seed}.db", (TABLES,))
@@ -122,7 +124,7 @@ async def node_of(mesh: Mesh, folder: Path, seed: int, *, window: float = 0.005,
     executions = Executions(identity, store, metrics=metrics, now=now_ms, limit_s=limit_s)
     resources = {"cpu_cores": 2, "memory_mb": 1000, "storage_mb": 1000}
     auction = Auction(identity, node, node, executions, metrics=metrics, now=now_ms, window=lambda: window, resources=resources)
-    node.lifecycle = Lifecycle(identity.did, store, node, auction, executions, metrics=metrics, now=now_ms)
+    node.lifecycle = Lifecycle(identity.did, store, node, auction, executions, metrics=metrics, now=now_ms, sweep=sweep)
     mesh.nodes[identity.did] = node
     node.lifecycle.start()
     try:

@@ -175,11 +175,11 @@ def test_a_receipt_must_come_from_the_executor_and_cost_no_more_than_was_promise
 
 @pytest.mark.parametrize("before", [status for status in LEGAL if status not in FINAL])
 def test_a_job_that_has_not_ended_can_be_cancelled_by_its_owner(books: Books, before: str) -> None:
-    """All mana comes back, once: a second cancel is refused."""
+    """All mana comes back, once: a second cancel changes nothing, and is no refusal, since the first answer may be lost."""
     job = brought(books, before)
     assert refusal(books, jobbook.cancel, job, OTHER, NOW) == 403
     assert books.change(jobbook.cancel, job, OWNER, NOW + 1)
-    assert refusal(books, jobbook.cancel, job, OWNER, NOW + 2) == 409
+    assert books.change(jobbook.cancel, job, OWNER, NOW + 2) is False
     assert refusal(books, jobbook.fail, job, "too late", NOW + 2) == 409
     assert (books.account(OWNER).balance, books.job(job)["history"][-1]) == (100, ["Cancelled", NOW + 1])
 
@@ -188,11 +188,11 @@ def test_a_job_that_has_not_ended_can_be_cancelled_by_its_owner(books: Books, be
 def test_a_job_that_has_ended_stays_as_it_is(books: Books, before: str) -> None:
     """It is neither cancelled nor failed nor opened again, and the refusal says what it is."""
     job = brought(books, before)
-    assert refusal(books, jobbook.cancel, job, OWNER, NOW) == 409
+    assert before == "Cancelled" or refusal(books, jobbook.cancel, job, OWNER, NOW) == 409
     assert refusal(books, jobbook.fail, job, "no", NOW) == 409
     assert refusal(books, jobbook.reopen, job, NOW) == 409
     with pytest.raises(IllegalTransition) as caught:
-        jobbook.cancel(books.tx, job, OWNER, NOW)
+        jobbook.fail(books.tx, job, "no", NOW)
     assert (caught.value.before, caught.value.details) == (before, {"status": before})
 
 
@@ -412,7 +412,7 @@ class JobBookMachine(RuleBasedStateMachine):
         if job in self.expected and self.expected[job].owner != owner:
             assert answer == 403
         else:
-            self.moved(job, "Cancelled", answer)
+            self.moved(job, "Cancelled", answer, repeated=True)
 
     @rule(job=jobs)
     def reopen(self, job: str) -> None:

@@ -199,6 +199,17 @@ def test_time_for_which_an_account_was_full_is_not_made_up_for_later(books: Book
     assert books.change(ledger.settle, OWNER, START + 31 * PERIOD_MS).balance == 51
 
 
+def test_jobs_that_were_carried_out_let_mana_grow_faster_from_then_on(books: Books) -> None:
+    """What grew before is settled at the old rate, and an account that is not here earns nothing."""
+    books.change(ledger.set_capacity, 1000, START)
+    books.change(ledger.earn, OWNER, 200, START + 10 * PERIOD_MS)
+    books.change(ledger.earn, OWNER, 0, START)
+    books.change(ledger.earn, OTHER, 5, START)
+    known = books.account(OWNER)
+    assert (known.reputation, known.balance) == (200, 100 + 10 * 1)
+    assert ledger.balance_at(known, START + 20 * PERIOD_MS) == 110 + 10 * 20
+
+
 def test_what_has_grown_can_be_spent(books: Books) -> None:
     """An account is settled when it would not have enough otherwise."""
     books.change(ledger.set_capacity, 200, START)

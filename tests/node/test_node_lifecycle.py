@@ -16,6 +16,7 @@ from gates.node import jobbook, ledger, receipts
 from gates.node.cid import decode, encode
 from gates.node.clock import now_ms
 from gates.node.errors import Refusal
+from gates.node.execution import Order
 from gates.node.identity import Identity
 
 WAY = ["Submitted", "BiddingOpen", "BiddingClosed", "Assigned", "Executing", "Completed"]
@@ -45,6 +46,29 @@ def test_jobs_go_their_whole_way_and_are_shared_out(tmp_path: Path) -> None:
             assert sorted(node.anchored()) == sorted(job["receipt_cid"] for job in ended)
             assert node.account() == (MANA - 60, 0)
             assert ledger.audit(node.store.read)["burned"] == 60
+
+    asyncio.run(run())
+
+
+def test_carrying_out_jobs_raises_the_executors_own_reputation(tmp_path: Path) -> None:
+    """By one a job, in its own ledger alone, whoever the job was for; an order that is repeated earns nothing more."""
+
+    async def run() -> None:
+        async with AsyncExitStack() as stack:
+            node, *others = await three(stack, Mesh(), tmp_path)
+            jobs = await asyncio.gather(*(node.submit(echo(), f"k{number}") for number in range(30)))
+            ended = [await node.until(job, "Completed") for job in jobs]
+            for each in (node, *others):
+                known = ledger.account(each.store.read, each.did)
+                carried_out = [job["job_id"] for job in ended if job["executor_did"] == each.did]
+                assert known is not None
+                assert known.reputation == len(carried_out) > 0
+                orders = [Order(job, echo()) for job in carried_out]
+                await each.lifecycle.executions.carry_out("did:key:z6MkAnother", orders)
+                await each.lifecycle.executions.carry_out("did:key:z6MkAnother", orders)
+                again = ledger.account(each.store.read, each.did)
+                assert again is not None
+                assert again.reputation == 2 * len(carried_out)
 
     asyncio.run(run())
 
