@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ from node_process import KEY, RunningNode, Start
 from gates.node.node import routes
 from gates.node.openapi import document
 
+FORMATS = Path(__file__).with_name("schemathesis_formats.py")
 CONFIGURATION = Path(__file__).with_name("schemathesis.toml")
 TOKEN = "token-of-the-tests"
 
@@ -45,7 +47,8 @@ def test_generated_requests_get_what_the_document_says(start: Start, tmp_path: P
     headers = ["-H", f"X-API-Key: {KEY}", "-H", f"Authorization: Bearer {TOKEN}"]
     bounds = ["--max-examples", "6", "--seed", "1", "--generation-database", "none", "--no-color"]
     program = [sys.executable, "-m", "schemathesis.cli", "--config-file", str(CONFIGURATION), "run", url]
-    ended = subprocess.run([*program, *headers, *bounds], capture_output=True, text=True, check=False, cwd=tmp_path)
+    hooks = {**os.environ, "SCHEMATHESIS_HOOKS": str(FORMATS)}
+    ended = subprocess.run([*program, *headers, *bounds], capture_output=True, text=True, check=False, cwd=tmp_path, env=hooks)
     assert ended.returncode == 0, ended.stdout + ended.stderr
     assert node.ask("GET", "/ready")[0] == 200
     assert node.ask("GET", "/ledger/audit")[1]["balanced"] is True
