@@ -98,7 +98,7 @@ class UrlSettings(Settings):
     @field_validator("url")
     @classmethod
     def _url(cls, value: str) -> str:
-        return base_url(value)
+        return base_url(value) if value else ""  # a plan writes every setting, so also the one that was not given
 
     @field_validator("urls")
     @classmethod

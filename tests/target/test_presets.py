@@ -66,6 +66,13 @@ def test_urls_have_names_and_lose_their_last_slash() -> None:
         UrlSettings.model_validate({"url": "http://a", "urls": {"b": "http://b"}})
 
 
+@pytest.mark.parametrize("given", [{"url": "http://a:1"}, {"urls": {"a": "http://a:1", "b": "https://b"}}])
+def test_settings_of_urls_come_back_from_a_plan(given: dict[str, object]) -> None:
+    """A plan holds every setting, also the one of the two that was not given; the gate's process reads it from there."""
+    settings = UrlSettings.model_validate(given)
+    assert UrlSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
 def test_ports_are_different_and_below_those_of_clients() -> None:
     """A client's own port can then never be the one of a server that comes back."""
     ports = free_ports(20, Random(1))
