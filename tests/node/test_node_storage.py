@@ -234,7 +234,8 @@ async def main():
         step = 0
         while True:
             name = f"{number}-{step}"
-            await store.write(lambda tx: [tx.execute("INSERT INTO things VALUES (?, 1)", (name + half,)) for half in "ab"] and 0)
+            rows = [(name + half,) for half in "ab"]
+            await store.write(lambda tx: [tx.execute("INSERT INTO things VALUES (?, 1)", row) for row in rows] and 0)
             print(name, flush=True)
             step += 1
     await asyncio.gather(*(client(number) for number in range(8)))
