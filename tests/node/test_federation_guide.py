@@ -30,7 +30,6 @@ def _default(value: object) -> str:
 
 
 @pytest.mark.end_to_end
-@pytest.mark.needs("bash", "apt-get install bash")
 @pytest.mark.needs("curl", "apt-get install curl")
 @pytest.mark.needs("jq", "apt-get install jq")
 def test_the_walk_through_a_federation_goes_as_it_is_written(tmp_path: Path) -> None:
