@@ -27,6 +27,7 @@ COMMANDS = {
     "explain": "gates.cli.explain",
     "load": "gates.cli.load",
     "drill": "gates.cli.drill",
+    "faults": "gates.cli.faults",
     "workflows": "gates.cli.workflows",
     "_gate": "gates.cli.gate",
     "_guardian": "gates.cli.gate",
@@ -41,6 +42,7 @@ SUMMARIES = {
     "explain": "Explain one criterion of a run: value, interval, limit, evidence.",
     "load": "Run one load scenario against a URL.",
     "drill": "Seed known defects and show that the gates catch them.",
+    "faults": "List the faults that a scenario can name, and what they need.",
     "workflows": "Write the GitHub workflows from their templates.",
 }
 
