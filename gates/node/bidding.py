@@ -30,6 +30,10 @@ TABLES = """
 CREATE TABLE IF NOT EXISTS experience (
     did TEXT PRIMARY KEY, good REAL NOT NULL, bad REAL NOT NULL, at INTEGER NOT NULL)
 """
+_REMEMBER = """
+INSERT INTO experience VALUES (?, ?, ?, ?)
+ON CONFLICT (did) DO UPDATE SET good = excluded.good, bad = excluded.bad, at = excluded.at
+"""
 _HALF_LIFE_MS, _WARY_MS = 600_000, 10_000
 _PRIOR = 10.0
 _SHEET = ("type", "bidder", "nonce", "load", "resources", "bids")
@@ -218,7 +222,7 @@ class Experience:
     def keep(self, tx: Transaction, did: str) -> None:
         """Write down what is known of *did*."""
         if did in self._seen:
-            tx.execute("INSERT OR REPLACE INTO experience VALUES (?, ?, ?, ?)", (did, *self._seen[did]))
+            tx.execute(_REMEMBER, (did, *self._seen[did]))
 
     def _faded(self, did: str, now: int) -> tuple[float, float]:
         good, bad, at = self._seen.get(did, (0.0, 0.0, now))

@@ -39,7 +39,7 @@ CREATE INDEX IF NOT EXISTS reservations_held ON reservations (did, amount) WHERE
 CREATE TABLE IF NOT EXISTS operations (
     did TEXT NOT NULL, key TEXT NOT NULL, content TEXT NOT NULL, answer TEXT NOT NULL, PRIMARY KEY (did, key)) WITHOUT ROWID;
 CREATE TABLE IF NOT EXISTS ledger_rules (
-    only INTEGER PRIMARY KEY CHECK (only = 1), capacity INTEGER NOT NULL CHECK (capacity >= 0))
+    one INTEGER PRIMARY KEY CHECK (one = 1), capacity INTEGER NOT NULL CHECK (capacity >= 0))
 """
 _COLUMNS = "did, minted, regenerated, burned, balance, reserved, reputation, capacity, settled_at"
 _AUDIT = """
@@ -165,7 +165,7 @@ def set_capacity(tx: Transaction, capacity: int, now: int) -> None:
     for (did,) in tx.execute("SELECT did FROM accounts").fetchall():
         settle(tx, did, now)
     tx.execute(
-        "INSERT INTO ledger_rules VALUES (1, ?) ON CONFLICT (only) DO UPDATE SET capacity = excluded.capacity", (capacity,)
+        "INSERT INTO ledger_rules VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET capacity = excluded.capacity", (capacity,)
     )
     tx.execute("UPDATE accounts SET capacity = ?", (capacity,))
 

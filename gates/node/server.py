@@ -12,7 +12,6 @@ import itertools
 import logging
 import re
 import secrets
-import sqlite3
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from typing import Any
@@ -205,7 +204,7 @@ class Server:
             return Refusal(500, str(error))
         if isinstance(error, DeadlineExceeded):
             return Refusal(504, str(error))
-        if isinstance(error, (StoreUnavailable, PeerUnavailable, CircuitBreakerOpen, Overloaded, sqlite3.Error)):
+        if isinstance(error, (StoreUnavailable, PeerUnavailable, CircuitBreakerOpen, Overloaded)):
             return Refusal(503, str(error), retry_after=max(1.0, getattr(error, "retry_after", None) or 1.0))
         if isinstance(error, RecoveryError):
             return Refusal(503, str(error), retry_after=1)

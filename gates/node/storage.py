@@ -3,7 +3,9 @@
 Nothing is answered before the commit that holds it has returned. SQLite is in WAL mode with synchronous=FULL, so that every
 commit syncs the log; a crash at any point leaves a store that opens with exactly the committed state. A change is a function
 over a `Transaction`; it sees and makes rows with the SQL that SQLite and PostgreSQL share, so that a store over PostgreSQL can
-follow.
+follow. What such a store will have to write in another way is in the scripts that make the tables, and mechanical: the clause
+`WITHOUT ROWID` goes, `INTEGER` is `BIGINT` and `BLOB` is `BYTEA`, `number INTEGER PRIMARY KEY` becomes an identity column, and
+`?` is its driver's placeholder. Numbers must go on in the order of the commits, which one writer a database gives.
 """
 
 from __future__ import annotations
@@ -29,7 +31,11 @@ LONGEST_QUEUE = 10_000
 LARGEST_BATCH = 512
 BUSY = 0.25
 READ_BUSY = 0.05
-_PROBES = "CREATE TABLE IF NOT EXISTS probes (only INTEGER PRIMARY KEY CHECK (only = 1), written INTEGER NOT NULL)"
+_PROBES = "CREATE TABLE IF NOT EXISTS probed (one INTEGER PRIMARY KEY CHECK (one = 1), written INTEGER NOT NULL)"
+_PROBE = "INSERT INTO probed VALUES (1, ?) ON CONFLICT (one) DO UPDATE SET written = excluded.written"
+
+_MISTAKES = (sqlite3.IntegrityError, sqlite3.ProgrammingError, sqlite3.DataError)
+"""What a change has done wrong; any other error is the database's."""
 
 _FLOCK = "hhqqi"
 _READ_MARKS = 123, 5
@@ -162,7 +168,7 @@ class SqliteStorage:
     async def try_write(self) -> None:
         """A real write, synced like any other. Raises FAILURES."""
         now = time.time_ns()
-        await self.write(lambda tx: tx.execute("INSERT OR REPLACE INTO probes VALUES (1, ?)", (now,)).rowcount)
+        await self.write(lambda tx: tx.execute(_PROBE, (now,)).rowcount)
 
     async def try_read(self) -> None:
         """A real read in a thread of its own, so that a database that hangs does not hold the event loop."""
@@ -172,7 +178,7 @@ class SqliteStorage:
         self._check_locks()
         try:
             with closing(_connect(self.path, busy=BUSY)) as connection:
-                connection.execute("SELECT count(*) FROM probes").fetchone()
+                connection.execute("SELECT count(*) FROM probed").fetchone()
         except sqlite3.Error as error:
             raise StoreUnavailable(f"{self.path.name}: {error}") from error
 
@@ -228,10 +234,10 @@ class SqliteStorage:
         self._writer.execute("SAVEPOINT change")
         try:
             waiter.answer = waiter.change(self._writer)
-        except sqlite3.OperationalError:
-            raise
-        except Exception as refusal:
-            waiter.error = refusal
+        except Exception as error:
+            if isinstance(error, sqlite3.Error) and not isinstance(error, _MISTAKES):
+                raise
+            waiter.error = error
             self._writer.execute("ROLLBACK TO change")
         self._writer.execute("RELEASE change")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import signal
 import sqlite3
 import subprocess
@@ -15,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from gates.node import storage
 from gates.node.errors import Refusal, StoreUnavailable
 from gates.node.storage import SqliteStorage, Transaction
 
@@ -168,6 +170,36 @@ def test_a_locked_database_refuses_writes_and_answers_reads(tmp_path: Path) -> N
         return seen, names(store)
 
     assert run(tmp_path / "x.db", use) == (["before"], ["after", "before"])
+
+
+def test_a_damaged_database_is_unavailable_and_no_mistake_of_the_change(tmp_path: Path) -> None:
+    """Pages that another program has overwritten fail the commit as a lock does, so that breakers and probes count it."""
+    path = tmp_path / "x.db"
+
+    async def fill(store: SqliteStorage) -> None:
+        await store.write(lambda tx: tx.executemany("INSERT INTO things VALUES (?, 1)", [(f"{n:0500}",) for n in range(999)]))
+
+    run(path, fill)
+    whole = path.read_bytes()
+    path.write_bytes(whole[:8192] + b"\xff" * (len(whole) - 8192))
+
+    async def use(store: SqliteStorage) -> None:
+        with pytest.raises(StoreUnavailable):
+            await store.write(lambda tx: tx.execute("UPDATE things SET amount = 2").rowcount)
+        with pytest.raises(StoreUnavailable):
+            names(store)
+
+    run(path, use)
+
+
+def test_only_the_storage_speaks_sqlite() -> None:
+    """A store over another database must be one more module: no other one names SQLite or says what only SQLite knows."""
+    folder = Path(storage.__file__).parent
+    apart = {"storage.py", "sightings.py"}  # the store itself, and what looks into the files of a drill's nodes
+    modules = [path for path in folder.glob("*.py") if path.name not in apart and not path.name.startswith("defects")]
+    only = re.compile(r"sqlite3|PRAGMA|INSERT OR|REPLACE INTO|AUTOINCREMENT|\browid\b|json_extract|\bonly INTEGER")
+    found = {path.name: only.findall(path.read_text()) for path in modules}
+    assert {name: said for name, said in found.items() if said} == {}
 
 
 HOLDER = """
