@@ -65,7 +65,7 @@ def _configuration(node: Node) -> uvicorn.Config:
         timeout_keep_alive=75,
         timeout_graceful_shutdown=1,
         access_log=False,
-        log_level="warning",
+        log_level="error",  # it would write a line for each request that is none, as often as anybody likes
         server_header=False,
         date_header=False,
     )

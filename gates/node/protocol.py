@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
@@ -10,7 +11,10 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 LARGEST_HEAD = 64 * 1024
 HEAD_PATIENCE = 15.0
 ANSWER_PATIENCE = 30.0
+LINGER = 5.0
 MOST_STALLED = 128
+MOST_PIPELINED = 16
+_NO_REQUEST = b"HTTP/1.1 400 Bad Request\r\nConnection: close\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
 _TOO_SLOW = b"HTTP/1.1 408 Request Timeout\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
 
 
@@ -18,7 +22,9 @@ class BoundedProtocol(HttpToolsProtocol):
     """Closes a connection whose request's head is longer than `LARGEST_HEAD` or not whole within `HEAD_PATIENCE` seconds.
 
     One that does not take its answer for `ANSWER_PATIENCE` seconds is closed as well, and when more than `MOST_STALLED` are
-    that slow, the one that has been for longest: nobody makes the node keep many answers in memory.
+    that slow, the one that has been for longest: nobody makes the node keep many answers in memory. Nor many requests: one that
+    is sent while `MOST_PIPELINED` wait for the answers before theirs ends the connection. The rest of a body that is refused
+    already is taken for `LINGER` seconds more, since closing at once could take the answer away from its sender.
     """
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -55,6 +61,8 @@ class BoundedProtocol(HttpToolsProtocol):
                 self._patience = self.loop.call_later(HEAD_PATIENCE, self._too_slow)
 
     def on_headers_complete(self) -> None:
+        if len(self.pipeline) >= MOST_PIPELINED:
+            raise ValueError(f"more than {MOST_PIPELINED} requests wait for their answers")
         self._in_head = False
         _cancel(self._patience)
         self._patience = None
@@ -62,7 +70,19 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def on_message_complete(self) -> None:
         self._head, self._in_head = 0, True
+        _cancel(self._patience)
+        self._patience = None
         super().on_message_complete()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if not self._in_head and self.cycle.response_complete and not self.transport.is_closing():
+            self._patience = self.loop.call_later(LINGER, self.transport.close)
+
+    def send_400_response(self, msg: str) -> None:
+        content = json.dumps({"error": msg}).encode()
+        self.transport.write(_NO_REQUEST % len(content) + content)
+        self.transport.close()
 
     def _too_slow(self) -> None:
         if not self.transport.is_closing():

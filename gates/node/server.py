@@ -236,7 +236,7 @@ def _refused(refusal: Refusal) -> Response:
     details = dict(refusal.details)
     close, allow = details.pop("close", False), details.pop("allow", None)
     response = refused(Refusal(refusal.code, str(refusal), retry_after=refusal.retry_after, **details))
-    if close or refusal.code == 413:
+    if close:
         response.headers["connection"] = "close"
     if allow is not None:
         response.headers["allow"] = ", ".join(allow)

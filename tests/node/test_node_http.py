@@ -7,6 +7,7 @@ import http.client
 import json
 import socket
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 
 import pytest
 from node_process import ECHO, RunningNode, Start
@@ -163,6 +164,36 @@ def test_a_chunked_body_beyond_the_limit_is_413(node: RunningNode) -> None:
     connection.request("POST", "/mesh/submit", chunks, encode_chunked=True, headers={"Transfer-Encoding": "chunked"})
     assert connection.getresponse().status == 413
     connection.close()
+
+
+def test_a_body_beyond_the_limit_that_is_sent_whole_is_told_so(node: RunningNode) -> None:
+    """The rest is taken and thrown away: a connection that is closed on it would take the answer along."""
+    for _ in range(5):
+        assert node.ask("POST", "/mesh/submit", b"x" * 4 * 2**20)[0] == 413
+
+
+def test_what_is_no_request_gets_an_error_and_no_line_in_the_log(start: Start) -> None:
+    """Else everybody could fill the disk, or stop a node whose talk nobody reads."""
+    node = start()
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as connection:
+        connection.sendall(b"nonsense\r\n\r\n")
+        answer = b"".join(iter(lambda: connection.recv(65536), b""))
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.endswith(b'{"error": "Invalid HTTP request received."}')
+    node.process.terminate()
+    assert node.process.stderr is not None
+    assert node.process.stderr.read() == ""
+
+
+def test_requests_that_are_sent_without_waiting_for_answers_are_bounded(node: RunningNode) -> None:
+    """The connection of who sends thousands at once is ended, before they are all in memory."""
+    answers = bytearray()
+    with socket.create_connection(("127.0.0.1", node.port), timeout=10) as connection, suppress(ConnectionError):
+        connection.sendall(b"GET /health HTTP/1.1\r\nHost: x\r\n\r\n" * 5000)
+        while some := connection.recv(65536):
+            answers += some
+    assert answers.count(b"HTTP/1.1 200") <= 50
+    assert node.ask("GET", "/health")[0] == 200
 
 
 def test_a_request_that_breaks_off_changes_nothing(node: RunningNode) -> None:
