@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import signal
@@ -56,6 +57,48 @@ def test_no_request_is_dropped_when_a_node_is_told_to_end(start: Start) -> None:
     promised = {job for jobs, _ in answers for job in jobs}
     assert len(promised) >= 190
     assert {job["job_id"] for job in start().jobs()} >= promised
+
+
+HEAD = f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(json.dumps(ECHO))}\r\n"
+
+
+async def keep_asking(port: int, name: str, seen: Counter[str]) -> None:
+    """Submit on one connection for as long as the node keeps it, then on the next, until nobody listens."""
+    number = 0
+    while True:
+        try:
+            reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        except ConnectionRefusedError:
+            return
+        with closing(writer):
+            head = ""
+            while "connection: close" not in head:
+                number += 1
+                writer.write(f"{HEAD}Idempotency-Key: {name}-{number}\r\n\r\n{json.dumps(ECHO)}".encode())
+                try:
+                    head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
+                    await reader.readexactly(int(head.partition("content-length: ")[2].partition("\r\n")[0]))
+                except (OSError, asyncio.IncompleteReadError) as error:
+                    seen[type(error).__name__] += 1
+                    break
+                seen[head[9:12]] += 1
+
+
+def test_hundreds_of_clients_that_keep_their_connections_are_all_answered(start: Start) -> None:
+    """300 at once, more than are let in between two looks: nobody waits in the queue of a socket that is closed."""
+    node = start("--mana", "1000000")
+    seen: Counter[str] = Counter()
+
+    async def ask() -> None:
+        clients = [asyncio.create_task(keep_asking(node.port, str(number), seen)) for number in range(300)]
+        while seen["200"] < 600:
+            await asyncio.sleep(0)
+        node.process.send_signal(signal.SIGTERM)
+        await asyncio.gather(*clients)
+
+    asyncio.run(ask())
+    assert node.process.wait(10) == 0
+    assert set(seen) == {"200"}, seen
 
 
 def test_a_request_that_is_under_way_is_finished_and_ready_says_no_at_once(start: Start) -> None:
