@@ -1,7 +1,7 @@
 """The rate limiter: in any time T at most burst + rate * T calls.
 
 The state is a moment and a whole number: the allowance is used up until `anchor + count / rate`. No sum of small numbers is
-kept, and a call that comes later than it may by no more than clocks round leaves both as they are, so a million calls drift by
+kept, and a call that comes later than it may by no more than rounding leaves both as they are, so a million calls drift by
 nothing.
 """
 
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
 
 SLACK = 1e-9
-"""Seconds of lateness, beside the clock's own rounding, that are none: the shortest pause that is slept."""
-
-ROUNDING = 1e-15
-"""What a moment that was computed may be off by, as a share of it: a few steps of a float."""
+"""Seconds of lateness that are none: the shortest pause that is slept."""
 
 
 class RateLimiter(Step):
@@ -122,10 +119,9 @@ class RateLimiter(Step):
         anchor = self._anchor if now >= self._last else self._followed(now)
         self._last = now
         due = anchor + count / self.rate
-        idle = now - due
-        if idle > SLACK and idle > SLACK + ROUNDING * now:
-            # Somebody came later than the whole allowance took: it begins anew. Less than that is a clock's rounding, and
-            # beginning anew each time would add it up.
+        if now - due > SLACK:
+            # Somebody came later than the whole allowance took: it begins anew. Less than that is rounding, and beginning
+            # anew each time would add it up.
             self._anchor, self._count = now, 1
             return True
         if due - self._reach > now:
