@@ -54,7 +54,9 @@ class Machine:
 
     def _under_lock(self, change: Callable[[list[Event], float, *Arguments], int], *args: *Arguments) -> int:
         """Run *change* under the lock, then tell the listeners what it noted."""
-        core, now = self.core, self.core.clock()
+        core = self.core
+        clock = core.clock
+        now = clock()
         events: list[Event] = []
         with core.lock:
             answer = change(events, now, *args)
