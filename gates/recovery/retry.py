@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from _random import Random
 
-from gates.recovery.backoff import Exponential, schedule
+from gates.recovery.backoff import Constant, Exponential, schedule
 from gates.recovery.budget import RetryBudget, budgets, shared
 from gates.recovery.classification import (
     EXHAUSTED,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gates.recovery.events import Listener
     from gates.recovery.weaving import Source
 
-    # The attempts made, the delay before the last one, and then error and delay of each failed attempt in turn.
+    # The attempts made, no delay before the first one, and then error and delay of each failed attempt in turn.
     Story: TypeAlias = "list[Any]"
     End: TypeAlias = (
         "type[ExhaustedRetries[Any] | Permanent[Any] | BudgetExhausted[Any] | DeadlineExceeded[Any] | Cancelled[Any]]"
@@ -215,11 +215,12 @@ class Retry(Step):
     def teller(self) -> Callable[[Story, Exception], float]:
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
         attempts, draw = self.attempts or FOREVER, self.draw
-        delay_of, evenly = self._schedule()
-        known = len(evenly)
+        delay_of, widths, evenly = self._schedule()
+        # While the pause is known there are not too many errors to remember, so that is looked at after them only.
+        known, full = min(len(widths), HISTORY + 2), HISTORY + 1
         classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
-        listeners, own_budget, cancelled, most = self._listeners, self.budget, self.cancelled, self.max_retry_after
-        outer_budget, outer_bound = shared.get, bound.get
+        listeners, most, limited = self._listeners, self.max_retry_after, self._limited()
+        forbidden = self._forbidder()
 
         def failed(story: Story, error: Exception) -> float:
             made: int = story[0] + 1
@@ -229,22 +230,20 @@ class Retry(Step):
                 return self._permanent(story, error)
             if made >= attempts:
                 return self._end(ExhaustedRetries, story, error)
-            delay = draw() * evenly[made] if made < known else delay_of(made, story[1], draw)
+            if made < known:
+                delay = draw() * widths[made] if evenly else widths[made]
+            else:
+                # The story ends with the delay before.
+                delay = delay_of(made, story[-1], draw)
+                if made > full:
+                    del story[2:4]
             asked = getattr(error, "retry_after", None)
             if asked is not None:
                 delay = _at_least(delay, asked, most)
-            if deadlines and (limit := outer_bound()) is not None and delay >= limit.remaining():
-                return self._end(DeadlineExceeded, story, error)
-            if cancelled is not None and cancelled():
-                return self._end(Cancelled, story, error)
-            budget = own_budget or (outer_budget() if budgets else None)
-            if budget is not None and not budget.withdraw():
-                return self._end(BudgetExhausted, story, error)
-            story[1] = delay
+            if (limited or deadlines or budgets) and (end := forbidden(delay)) is not None:
+                return self._end(end, story, error)
             story.append(error)
             story.append(delay)
-            if made > HISTORY:
-                del story[2:4]
             if listeners.listening:
                 listeners.tell(
                     Event("retry", self.service, self.clock(), {"attempt": made, "delay": delay, "outcome": outcome})
@@ -253,11 +252,34 @@ class Retry(Step):
 
         return failed
 
-    def _schedule(self) -> tuple[Callable[[int, float, Callable[[], float]], float], tuple[float, ...]]:
-        """What computes a pause, and the widths of the first pauses where a draw times a width is all there is to compute."""
-        if isinstance(self.backoff, Exponential):
-            return self.backoff.drawn, self.backoff.evenly
-        return self.backoff.delay, ()
+    def _limited(self) -> bool:
+        """Whether anything of its own but the attempts may forbid a retry."""
+        return self.cancelled is not None or self.budget is not None
+
+    def _forbidder(self) -> Callable[[float], End | None]:
+        """The function that says why no attempt may follow after a pause, or None; a token of the budget is taken last."""
+        own_budget, cancelled = self.budget, self.cancelled
+        outer_budget, outer_bound = shared.get, bound.get
+
+        def forbidden(delay: float) -> End | None:
+            if deadlines and (limit := outer_bound()) is not None and delay >= limit.remaining():
+                return DeadlineExceeded
+            if cancelled is not None and cancelled():
+                return Cancelled
+            budget = own_budget or (outer_budget() if budgets else None)
+            return BudgetExhausted if budget is not None and not budget.withdraw() else None
+
+        return forbidden
+
+    def _schedule(self) -> tuple[Callable[[int, float, Callable[[], float]], float], tuple[float, ...], bool]:
+        """What computes a pause; the widths of the first pauses where that is all there is to know, and whether to draw."""
+        backoff = self.backoff
+        # A class made from these may compute otherwise.
+        if type(backoff) is Exponential:
+            return backoff.drawn, backoff.widths, backoff.evenly
+        if type(backoff) is Constant:
+            return backoff.delay, backoff.widths, backoff.evenly
+        return backoff.delay, (), False
 
     def _classify(self, error: Exception) -> Outcome:
         outcome: Outcome = getattr(error, "recovery_outcome", RETRYABLE)
@@ -277,7 +299,7 @@ class Retry(Step):
     def _end(self, kind: End, story: Story, error: Exception) -> float:
         """Raise what the call ends with; RAISE when that is *error* itself, so that no frame of ours keeps it alive."""
         self._gave_up(story, kind.__name__)
-        made, pairs = story[0], story[2:]
+        made, pairs = story[0], story[2:][-2 * HISTORY :]
         if self.reraise:
             _mark(error)
             return RAISE

@@ -229,12 +229,19 @@ def test_a_wrong_setting_is_named_with_value_and_range_at_construction(make, tex
     assert text in str(caught.value)
 
 
-def test_an_error_carries_at_most_the_last_32_attempts(clock):
-    """A retry of thousands of attempts does not keep thousands of tracebacks."""
+@pytest.mark.parametrize("backoff", [Constant(0), Constant(0, "equal")])
+@pytest.mark.parametrize(("attempts", "kept"), [(32, 32), (33, 33), (34, 33), (1000, 33)])
+def test_an_error_carries_at_most_the_last_32_attempts(backoff, attempts, kept, clock):
+    """Beside the one that ended it; a retry of thousands of attempts does not keep thousands of tracebacks."""
+    numbers = iter(range(1, attempts + 1))
+
+    def operation():
+        raise ConnectionError(next(numbers))
+
     with pytest.raises(ExhaustedRetries) as caught:
-        Retry(1000, Constant(0), sleep=clock.sleep, random=seeded(1))(Failing(9999))()
-    assert caught.value.attempts == 1000
-    assert len(caught.value.history) == 33
+        Retry(attempts, backoff, sleep=clock.sleep, random=seeded(1))(operation)()
+    assert caught.value.attempts == attempts
+    assert [each.error.args[0] for each in caught.value.history] == list(range(attempts + 1 - kept, attempts + 1))
 
 
 def test_decorators_may_be_stacked(clock):
