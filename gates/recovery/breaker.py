@@ -5,8 +5,8 @@ own for each half-open probe. Every transition starts a new generation, so a res
 that is gone, and changes nothing.
 
 The woven path reads few fields. `gate` is the generation while everybody is admitted, else 0; `alert` says that a success
-must be looked at; `until` is when an open breaker admits a probe, minus infinity unless rejecting is all there is to do.
-Everything else happens under a lock, in `machine.py`.
+must be looked at, which under a window the gate says as well; `until` is when an open breaker admits a probe, minus infinity
+unless rejecting is all there is to do. Everything else happens under a lock, in `machine.py`.
 """
 
 from __future__ import annotations
@@ -194,9 +194,7 @@ class CircuitBreaker(Step, Machine):
         if started:
             now = "_r_now" if timed else f"{clock}()"
             conditions.append(f"{now} - {started} >= {self._slow_call_duration()!r}")
-        conditions.append(f"{breaker}.alert")
-        if tally:
-            conditions.append(f"{permit} != {breaker}.gate")
+        conditions.append(f"{permit} != {breaker}.gate" if tally else f"{breaker}.alert")
         with source.block(f"if {' or '.join(conditions)}:"):
             source.line(f"{source.bind(self.succeeded, 'succeeded')}({permit}{after})")
         if timed:
