@@ -1,9 +1,9 @@
 """The recovery primitives against their Python peers: what a call costs, and who falls into which trap.
 
-    python benchmarks/compare_recovery.py [--rounds 15] [--write docs/recovery]
+    python benchmarks/compare_recovery.py [--rounds 101] [--write docs/recovery]
 
-All cases of one table run in turn, round after round, so that a slow moment of the machine hits all of them; the figures are
-medians. A peer that is not installed is left out and named. `--write` renders comparison.md and comparison.json.
+All cases run in turn, round after round, so that a slow moment of the machine hits all of them; the figures are medians. A
+peer that is not installed is left out and named. `--write` renders comparison.md and comparison.json.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ import sys
 import tempfile
 import time
 import tracemalloc
+from collections.abc import Hashable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from recovery_cases import cases, no_sleep, no_sleep_async
 from recovery_peers import BREAKERS, RETRIES, Operation
@@ -31,6 +32,8 @@ from recovery_tables import rendered
 
 from gates.recovery import CircuitBreaker, CircuitBreakerConfig, CountWindow
 from gates.recovery.conformance import check_all
+
+Case = TypeVar("Case", bound=Hashable)
 
 SAMPLE = 0.004
 """Seconds that one sample of one case takes."""
@@ -56,34 +59,37 @@ async def looped_async(function: Operation, count: int) -> float:
     return (time.thread_time() - started) / count
 
 
-async def measured(table: dict[str, Operation], rounds: int) -> dict[str, float]:
-    """Median nanoseconds a call of every case of *table*, in turn."""
-    colour = {name: asyncio.iscoroutinefunction(function) for name, function in table.items()}
+async def measured(operations: dict[Case, Operation], rounds: int) -> dict[Case, float]:
+    """Median nanoseconds a call of every one of *operations*, in turn."""
+    colour = {case: asyncio.iscoroutinefunction(function) for case, function in operations.items()}
 
-    async def sample(name: str, count: int) -> float:
-        if colour[name]:
-            return await looped_async(table[name], count)
-        return looped(table[name], count)
+    async def sample(case: Case, count: int) -> float:
+        if colour[case]:
+            return await looped_async(operations[case], count)
+        return looped(operations[case], count)
 
-    counts = {name: max(5, int(SAMPLE / await sample(name, 50))) for name in table}
-    samples: dict[str, list[float]] = {name: [] for name in table}
+    counts = {case: max(5, int(SAMPLE / await sample(case, 50))) for case in operations}
+    samples: dict[Case, list[float]] = {case: [] for case in operations}
     for _ in range(rounds):
-        for name in table:
+        for case in operations:
             gc.collect(0)
             gc.disable()
-            samples[name].append(await sample(name, counts[name]))
+            samples[case].append(await sample(case, counts[case]))
             gc.enable()
-    return {name: 1e9 * statistics.median(times) for name, times in samples.items()}
+    return {case: 1e9 * statistics.median(times) for case, times in samples.items()}
 
 
 async def speed(tables: dict[str, dict[str, Operation]], rounds: int) -> dict[str, dict[str, float]]:
     """Every table, with all sleeping left out: what is measured is the library's work."""
+    # All tables in every round: a short table by itself would be over before a slow moment of the machine is.
+    operations = {(table, name): function for table, named in tables.items() for name, function in named.items()}
     sleeps = time.sleep, asyncio.sleep
     time.sleep, asyncio.sleep = no_sleep, no_sleep_async  # type: ignore[assignment]
     try:
-        return {name: await measured(table, rounds) for name, table in tables.items()}
+        medians = await measured(operations, rounds)
     finally:
         time.sleep, asyncio.sleep = sleeps
+    return {table: {name: medians[table, name] for name in named} for table, named in tables.items()}
 
 
 def conformance(missing: set[str]) -> dict[str, dict[str, str]]:
@@ -135,7 +141,7 @@ def versions() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=101)
     parser.add_argument("--write", type=Path, help="the folder for comparison.md and comparison.json")
     options = parser.parse_args()
     logging.disable(logging.CRITICAL)
