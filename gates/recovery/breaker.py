@@ -162,6 +162,7 @@ class CircuitBreaker(Step, Machine):
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the guarded call: two reads on success, one clock reading on rejection."""
+        # What is rarely called is asked of the breaker: every value that is bound costs each call a nanosecond or two.
         breaker, permit = source.bind(self, "breaker"), source.local("permit")
         clock, slow = source.bind(self.core.clock, "clock"), self._slow_call_duration()
         source.line(f"{permit} = {breaker}.gate")
@@ -169,7 +170,7 @@ class CircuitBreaker(Step, Machine):
             with source.block(f"if (_r_left := {breaker}.until - {clock}()) > 0.0:"):
                 error = source.bind(CircuitBreakerOpen, "open")
                 source.line(f"raise {error}({breaker}.name, _r_left, {breaker}.outage.last_failure)")
-            source.line(f"{permit} = {source.bind(self.admit, 'admit')}()")
+            source.line(f"{permit} = {breaker}.admit()")
         started = ""
         if slow is not None:
             started = source.local("started")
@@ -178,13 +179,13 @@ class CircuitBreaker(Step, Machine):
             inner()
         with source.block("except BaseException as _r_error:"):
             arguments = ", ".join(filter(None, (permit, "_r_error", started)))
-            source.line(f"{source.bind(self.failed, 'failed')}({arguments})", "raise")
+            source.line(f"{breaker}.failed({arguments})", "raise")
         self._weave_success(source, breaker, permit, clock, started)
 
     def _weave_success(self, source: Source, breaker: str, permit: str, clock: str, started: str) -> None:
         after = f", {started}" if started else ""
         if self.core.classifier.results is not None:
-            source.line(f"{source.bind(self.returned, 'returned')}({permit}, _r_result{after})")
+            source.line(f"{breaker}.returned({permit}, _r_result{after})")
             return
         tally = source.bind(self.window, "window") if self.window is not None else ""
         timed = self.window is not None and not isinstance(self.window, CountTally)
@@ -196,7 +197,7 @@ class CircuitBreaker(Step, Machine):
             conditions.append(f"{now} - {started} >= {self._slow_call_duration()!r}")
         conditions.append(f"{permit} != {breaker}.gate" if tally else f"{breaker}.alert")
         with source.block(f"if {' or '.join(conditions)}:"):
-            source.line(f"{source.bind(self.succeeded, 'succeeded')}({permit}{after})")
+            source.line(f"{breaker}.succeeded({permit}{after})")
         if timed:
             with source.block("else:"):
                 source.line(f"{tally}.current += 1")
