@@ -4,14 +4,14 @@ A wrapper that takes `*args, **kwargs` costs 90 ns a layer, four times what a br
 their lines around the call, outermost first, and the whole is compiled once as a function with the callee's own signature:
 
     def call(url, *, timeout):                 # what a breaker around `fetch` becomes
-        _r_permit0 = _r_breaker1.gate or _r_admit2()
+        _r_permit0 = _r_breaker1.gate or _r_breaker1.admit()
         try:
             _r_result = _r_callee(url, timeout=timeout)
         except BaseException as _r_error:
-            _r_failed3(_r_permit0, _r_error)
+            _r_breaker1.failed(_r_permit0, _r_error)
             raise
         if _r_breaker1.alert:
-            _r_succeeded4(_r_permit0)
+            _r_breaker1.succeeded(_r_permit0)
         return _r_result
 """
 
