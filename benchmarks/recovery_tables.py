@@ -39,6 +39,10 @@ WHY = {
         f"a duration is {CLOCK} twice, where the window alone needs one; over the time window's figure there is only a "
         "subtraction and a comparison; the target leaves no room for a noisy machine"
     ),
+    ("async success", "gates.recovery breaker"): (
+        "a coroutine by hand that only awaits the operation takes 76 ns, 80 when it keeps the result for a moment, and 91 to "
+        "99 when it reads a breaker's two fields as well"
+    ),
     ("sync two failures", "gates.recovery retry"): FLOOR,
     ("sync two failures", "gates.recovery retry, zero delay"): FLOOR,
     ("async two failures", "gates.recovery retry"): f"{FLOOR}; the two pauses that are awaited take another 160 ns",
