@@ -216,8 +216,8 @@ class Retry(Step):
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
         attempts, draw = self.attempts or FOREVER, self.draw
         delay_of, widths, evenly = self._schedule()
-        # While the pause is known there are not too many errors to remember, so that is looked at after them only.
-        known, full = min(len(widths), HISTORY + 2), HISTORY + 1
+        # There are as many known pauses as errors to remember, so too many are looked for after them only.
+        known, full = len(widths), HISTORY + 1
         classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
         listeners, most, limited = self._listeners, self.max_retry_after, self._limited()
         forbidden = self._forbidder()
