@@ -63,9 +63,8 @@ class Exponential:
         # Functions of the figures and not bound methods, which would hold the schedule that holds them.
         self.window: Callable[[int], float] = _windows(self.initial, self.maximum, self.multiplier, self.spread)
         # A retry computes with these itself, which saves a call.
-        self.evenly = self.jitter == "full"
-        plain = self.evenly or self.jitter == "none"
-        self.widths = (0.0, *(self.window(attempt) for attempt in range(1, 33))) if plain else ()
+        self.widths: tuple[float, ...] = ()
+        self.evenly = False
         self.drawn: Callable[[int, float, Callable[[], float]], float] = _JITTERED[self.jitter](self)
 
     def delay(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
@@ -86,8 +85,13 @@ def _windows(initial: float, maximum: float, multiplier: float, spread: float) -
     return window
 
 
+def _first(window: Callable[[int], float]) -> tuple[float, ...]:
+    return (0.0, *(window(attempt) for attempt in range(1, 33)))
+
+
 def _full(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
     window = of.window
+    of.widths, of.evenly = _first(window), True
     return lambda attempt, previous, draw: draw() * window(attempt)
 
 
@@ -113,6 +117,7 @@ def _proportional(of: Exponential) -> Callable[[int, float, Callable[[], float]]
 
 def _none(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
     window = of.window
+    of.widths = _first(window)
     return lambda attempt, previous, draw: window(attempt)
 
 
