@@ -27,6 +27,7 @@ from gates.recovery.circuit import (
 )
 from gates.recovery.classification import (
     CANCELLED,
+    IGNORED,
     SUCCESS,
     DefaultErrorClassifier,
     ErrorClassifier,
@@ -38,7 +39,7 @@ from gates.recovery.errors import CircuitBreakerOpen
 from gates.recovery.events import Event
 from gates.recovery.machine import Machine
 from gates.recovery.permit import Guard, Permit
-from gates.recovery.weaving import SYNC, Step, colour_of
+from gates.recovery.weaving import SYNC, Step, colour_of, waited_for
 from gates.recovery.window import CountTally
 
 TYPE_CHECKING = False
@@ -129,7 +130,7 @@ class CircuitBreaker(Step, Machine):
         self._under_lock(self._moved, METRICS_ONLY)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call *function* under the breaker; a coroutine function gives its awaitable. The decorator is the fast form."""
+        """Call *function* under the breaker; what gives an awaitable gives one here. The decorator is the fast form."""
         if colour_of(function) != SYNC:
             return self(function)(*args, **kwargs)
         started = self.core.clock()
@@ -139,6 +140,10 @@ class CircuitBreaker(Step, Machine):
         except BaseException as error:
             self.failed(permit, error, started)
             raise
+        if hasattr(result, "__await__"):
+            self.told(permit, IGNORED)
+            answer: R = self(waited_for)([result], function, *args, **kwargs)  # type: ignore[assignment]  # R is awaitable
+            return answer
         if self.alert or self.window is not None or self.core.classifier.results is not None:
             self.returned(permit, result, started)
         return result
@@ -240,7 +245,11 @@ class CircuitBreaker(Step, Machine):
     def returned(self, permit: int, value: object, started: float = FOREVER) -> None:
         """The call of *permit* returned *value*, which the classifier looks at if it looks at results."""
         judge = self.core.classifier.results
-        outcome = (judge(value) if judge else None) or SUCCESS
+        try:
+            outcome = (judge(value) if judge else None) or SUCCESS
+        except Exception:
+            # The same mistake about a result must not hide the result, nor keep a probe's permit.
+            outcome = SUCCESS
         self.told(permit, outcome, f"result {outcome}" if outcome is not SUCCESS else "", 0.0, started)
 
     def told(
@@ -287,5 +296,8 @@ def _text(error: BaseException) -> str:
 
 def _retry_after(error: BaseException) -> float:
     """The seconds that *error* asks to be left alone for; 0 when it does not say."""
-    seconds = getattr(error, "retry_after", None)
+    try:
+        seconds = getattr(error, "retry_after", None)
+    except Exception:
+        return 0.0
     return float(seconds) if isinstance(seconds, (int, float)) and 0 < seconds < FOREVER else 0.0

@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     Kinds: TypeAlias = "type[BaseException] | Iterable[type[BaseException]]"
 
 
+_meanings: dict[str, Outcome] = {}
+
+
 class Outcome(str):
     """The meaning of one result or error.
 
@@ -27,6 +30,10 @@ class Outcome(str):
     """
 
     __slots__ = ()
+
+    # The same text is the same object, also after a copy or a way between processes: outcomes are compared by identity.
+    def __new__(cls, meaning: str) -> Outcome:
+        return _meanings.setdefault(str(meaning), str.__new__(cls, meaning))
 
     SUCCESS: Outcome
     RETRYABLE: Outcome
@@ -82,7 +89,7 @@ class ErrorClassifier:
         results: Callable[[object], Outcome | None] | None = None,
         otherwise: Outcome = RETRYABLE,
     ) -> None:
-        if not isinstance(otherwise, Outcome):
+        if not isinstance(otherwise, Outcome) or otherwise not in OUTCOMES:
             raise ConfigurationError("ErrorClassifier.otherwise", otherwise, "a member of Outcome")
         for field, value in (("predicate", predicate), ("results", results)):
             if value is not None:

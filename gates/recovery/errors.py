@@ -93,12 +93,18 @@ class Cancelled(_Ended[E]):  # noqa: N818 - a sibling of ExhaustedRetries
 
 
 class DeadlineExceeded(_Ended[E]):  # noqa: N818 - a sibling of ExhaustedRetries
-    """The total deadline leaves no time for a further attempt, or has interrupted one (then `last_error` is None)."""
+    """The total deadline leaves no time for a further attempt, or has interrupted one (then `last_error` is None).
+
+    A retry's own deadline counts the interrupted attempt and tells those before it; one of a step further out knows of none.
+    """
 
     _says = "Deadline exceeded"
 
     def __str__(self) -> str:
-        return super().__str__() if self.attempts else self._says
+        if self.last_error is not None:
+            return super().__str__()
+        where = f" for {self.service}" if self.service else ""
+        return f"{self._says}{where}" + (f" during attempt {self.attempts}" if self.attempts else "")
 
 
 class CircuitBreakerOpen(RecoveryError[E]):  # noqa: N818 - the original's name

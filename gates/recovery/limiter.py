@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import time
 
-from gates.recovery.configuration import callable_, number, whole
+from gates.recovery.configuration import MOST, callable_, number, text, whole
 from gates.recovery.errors import Overloaded
 from gates.recovery.locks import shared_lock
 from gates.recovery.weaving import Step
@@ -63,15 +63,15 @@ class RateLimiter(Step):
         sleep: Callable[[float], object] = time.sleep,
         sleep_async: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        self.rate = number("RateLimiter.rate", rate, 0.0, above=True)
+        self.rate = number("RateLimiter.rate", rate, 1 / MOST)
         self.burst = whole("RateLimiter.burst", burst, 1)
         self.max_wait = number("RateLimiter.max_wait", max_wait, 0.0)
-        for field, value in (("clock", clock), ("sleep", sleep)):
-            callable_(f"RateLimiter.{field}", value)
-        self.name = name
+        self.name = text("RateLimiter.name", name)
         self._clock = clock
         self._sleep = sleep
-        self._sleep_async = sleep_async or _sleep
+        self._sleep_async = _sleep if sleep_async is None else sleep_async
+        for field, value in (("clock", clock), ("sleep", sleep), ("sleep_async", self._sleep_async)):
+            callable_(f"RateLimiter.{field}", value)
         self._lock = shared_lock()
         self._anchor = self._last = clock()
         self._count = 0

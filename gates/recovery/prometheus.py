@@ -16,10 +16,9 @@ Watching a breaker costs a call about half a microsecond; a collector that is as
 
 from __future__ import annotations
 
-from _thread import allocate_lock
-
 from gates.recovery.breaker import CircuitBreaker
 from gates.recovery.circuit import STATES
+from gates.recovery.locks import shared_lock
 from gates.recovery.registry import BreakerRegistry
 
 TYPE_CHECKING = False
@@ -55,7 +54,7 @@ class Collector:
     """Counts what it is told to watch: `text()` is the exposition format, `collect()` is what a CollectorRegistry asks for."""
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = shared_lock()
         self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
         self._breakers: list[Iterable[CircuitBreaker]] = []
         self._budgets: list[tuple[str, RetryBudget]] = []
@@ -93,7 +92,7 @@ class Collector:
             lines += [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} {_type(metric)}"]
             for labels, value in samples:
                 shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-                lines.append(f"{metric}{{{shown}}} {value:g}")
+                lines.append(f"{metric}{{{shown}}} {_figure(value)}")
         return "\n".join([*lines, ""])
 
     def collect(self) -> Iterator[Any]:
@@ -125,6 +124,11 @@ class Collector:
 
 def _type(metric: str) -> str:
     return "counter" if metric.endswith("_total") else "gauge"
+
+
+def _figure(value: float) -> str:
+    """*value* with every digit: a counter that is rounded stands still."""
+    return f"{value:.0f}" if value.is_integer() else repr(value)
 
 
 def _escaped(text: str) -> str:

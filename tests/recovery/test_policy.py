@@ -260,7 +260,7 @@ def test_a_fallback_may_be_a_coroutine_function(clock):
         (lambda: Fallback(1), "Fallback.function is 1; allowed: something callable"),
         (lambda: Fallback(len, on=KeyboardInterrupt), "Fallback.on is <class 'KeyboardInterrupt'>"),
         (lambda: Bulkhead(0), "Bulkhead.limit is 0"),
-        (lambda: RateLimiter(0), "RateLimiter.rate is 0; allowed: a number above 0"),
+        (lambda: RateLimiter(0), "RateLimiter.rate is 0; allowed: a number at least 1e-09 and at most 1e+09"),
         (lambda: AdaptiveLimit(5, minimum=6), "AdaptiveLimit.initial is 5"),
     ],
 )
