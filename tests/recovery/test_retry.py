@@ -127,21 +127,23 @@ def test_reraise_gives_the_last_error_itself(clock):
         Retry(2, Constant(0.1), reraise=True, sleep=clock.sleep)(Failing(9))()
 
 
+@pytest.mark.parametrize("failures", [0, 1])
+@pytest.mark.parametrize("classifier", [None, ErrorClassifier(retryable=BaseException)])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
-def test_what_is_no_exception_is_never_retried_and_passes_as_the_same_object(kind, clock):
-    """A cancelled task or a Ctrl-C ends the call at once, whatever the classifier says."""
+def test_what_is_no_exception_is_never_retried_and_passes_as_the_same_object(kind, classifier, failures, clock):
+    """A cancelled task or a Ctrl-C ends the call at once, in any attempt and whatever the classifier says."""
     error = kind()
     calls = []
 
-    @Retry(classifier=ErrorClassifier(retryable=BaseException), sleep=clock.sleep)
+    @Retry(9, Constant(1), classifier=classifier, sleep=clock.sleep)
     def operation() -> None:
         calls.append(1)
-        raise error
+        raise ConnectionError if len(calls) <= failures else error
 
     with pytest.raises(kind) as caught:
         operation()
     assert caught.value is error
-    assert (len(calls), clock.sleeps) == (1, [])
+    assert (len(calls), clock.sleeps) == (1 + failures, [1.0] * failures)
 
 
 def test_a_delay_of_nothing_does_not_sleep(clock):
