@@ -6,9 +6,12 @@ from gates.recovery.classification import EXHAUSTED, IGNORED, OVERLOAD, PERMANEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Generic, TypeVar
+    from typing import Generic
 
-    E = TypeVar("E", covariant=True)
+    from typing_extensions import TypeVar
+
+    # The default is for `except ExhaustedRetries as error`, where nothing says what the operation raises.
+    E = TypeVar("E", covariant=True, default=Exception)
 else:
     from gates.recovery.generics import Generic
 
