@@ -7,7 +7,7 @@ from gates.recovery.configuration import ConfigurationError, callable_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import TypeAlias
+    from typing import Any, TypeAlias
 
     Kinds: TypeAlias = "type[BaseException] | Iterable[type[BaseException]]"
 
@@ -67,8 +67,8 @@ class ErrorClassifier:
 
     An error that is no `Exception` (KeyboardInterrupt, SystemExit, a cancelled task) is CANCELLED, and one that a policy
     further in has given up on is EXHAUSTED, whatever is configured. Otherwise the first that answers wins: *predicate*, the
-    most specific type of *permanent*, *ignored*, *overload* and *retryable*, the error's own `recovery_outcome`, and
-    *otherwise*.
+    most specific type of *permanent*, *ignored*, *overload* and *retryable*, the error's own `recovery_outcome`, what the
+    errors of an ExceptionGroup mean together, and *otherwise*.
 
     Attributes:
         predicate: takes the error, gives an Outcome or None for "ask on".
@@ -117,7 +117,21 @@ class ErrorClassifier:
             for kind in type(error).__mro__:
                 if kind in self._types:
                     return self._types[kind]
+        if own is None and isinstance(error, ExceptionGroup):
+            group: Any = error
+            return self._together(group.exceptions)
         return own or self.otherwise
+
+    def _together(self, errors: tuple[Exception, ...]) -> Outcome:
+        """What a group of *errors* means: what all do; a failure that another attempt can't mend where they disagree."""
+        meanings = {self.classify(error) for error in errors}
+        if len(meanings) == 1:
+            return meanings.pop()
+        if meanings == {RETRYABLE, OVERLOAD}:
+            return OVERLOAD
+        if any(is_failure(outcome) for outcome in meanings):
+            return EXHAUSTED
+        return PERMANENT if PERMANENT in meanings else IGNORED
 
     def is_recoverable(self, error: BaseException) -> bool:
         """Whether another attempt may help."""
