@@ -7,7 +7,7 @@ from gates.recovery.configuration import ConfigurationError, callable_
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
-    from typing import Any, TypeAlias
+    from typing import TypeAlias
 
     Kinds: TypeAlias = "type[BaseException] | Iterable[type[BaseException]]"
 
@@ -117,9 +117,8 @@ class ErrorClassifier:
             for kind in type(error).__mro__:
                 if kind in self._types:
                     return self._types[kind]
-        if own is None and isinstance(error, ExceptionGroup):
-            group: Any = error
-            return self._together(group.exceptions)
+        if own is None and issubclass(type(error), ExceptionGroup):
+            return self._together(getattr(error, "exceptions", ()))
         return own or self.otherwise
 
     def _together(self, errors: tuple[Exception, ...]) -> Outcome:
