@@ -23,7 +23,7 @@ def examples(page):
 def test_the_examples_of_a_page_run(page):
     """Every Python block of a page by itself: a reader copies one of them, not all that are above it."""
     blocks = examples(page)
-    assert blocks or page.stem in ("README", "comparison", "mutation", "properties")
+    assert blocks or page.stem in ("comparison", "mutation", "properties", "runs")
     for block in blocks:
         exec(compile(block, str(page), "exec"), {"__name__": page.stem})
 
