@@ -17,7 +17,10 @@ Watching a breaker costs a call about half a microsecond; a collector that is as
 from __future__ import annotations
 
 from gates.recovery.breaker import CircuitBreaker
+from gates.recovery.budget import RetryBudget
 from gates.recovery.circuit import STATES
+from gates.recovery.configuration import instance, text
+from gates.recovery.events import watchable
 from gates.recovery.locks import shared_lock
 from gates.recovery.registry import BreakerRegistry
 
@@ -26,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from gates.recovery.budget import RetryBudget
     from gates.recovery.events import Event
     from gates.recovery.retry import Retry
 
@@ -61,6 +63,7 @@ class Collector:
 
     def watch(self, source: CircuitBreaker | BreakerRegistry | Retry) -> None:
         """Count what happens to *source* from now on. Breakers and retries must have names that tell them apart."""
+        watchable("Collector.watch", source, "; a RetryBudget goes to watch_budget(name, budget)")
         source.listen(self._told)
         if isinstance(source, CircuitBreaker):
             self._breakers.append((source,))
@@ -68,7 +71,9 @@ class Collector:
             self._breakers.append(source)
 
     def watch_budget(self, name: str, budget: RetryBudget) -> None:
-        """Show the tokens of *budget*."""
+        """Show the tokens of *budget*, under a *name* of its own."""
+        text("Collector.watch_budget.name", name)
+        instance("Collector.watch_budget.budget", budget, RetryBudget, "a RetryBudget")
         self._budgets.append((name, budget))
 
     def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
