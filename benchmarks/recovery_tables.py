@@ -111,7 +111,8 @@ def _sizes(result: dict[str, Any]) -> Iterator[str]:
 def _traps(conformance: dict[str, dict[str, str]]) -> Iterator[str]:
     yield "## Who falls into which trap"
     yield ""
-    yield "What the conformance suite of `gates.recovery.conformance` says; empty is as it should be."
+    yield "What the [conformance suite](conformance.md) says; empty is as it should be. pybreaker's decorator guards no"
+    yield "coroutine function, so it is asked through its block, `with breaker.calling():`."
     yield ""
     yield from ("| implementation | of the traps | where it falls |", "|---|---|---|")
     traps = {check.__name__ for check in (*BREAKER_TRAPS, *RETRY_CHECKS)}
