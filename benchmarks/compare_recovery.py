@@ -141,9 +141,11 @@ def versions() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", maxsplit=1)[0])
-    parser.add_argument("--rounds", type=int, default=101)
-    parser.add_argument("--write", type=Path, help="the folder for comparison.md and comparison.json")
+    parser.add_argument("--rounds", type=int, default=101, help="how often every case is measured (default: %(default)s)")
+    parser.add_argument("--write", type=Path, help="the folder for comparison.md and comparison.json; the last one counts")
     options = parser.parse_args()
+    if options.write:
+        options.write.mkdir(parents=True, exist_ok=True)  # before half a minute of measuring, not after it
     logging.disable(logging.CRITICAL)
     missing: set[str] = set()
     tables = cases(missing)
