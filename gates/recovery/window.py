@@ -42,6 +42,8 @@ class _Limits:
         self.slow_call_rate = number(f"{name}.slow_call_rate", slow_call_rate, 0.0, 1.0, above=True)
         if slow_call_duration is not None:
             number(f"{name}.slow_call_duration", slow_call_duration, 0.0, above=True)
+        elif self.slow_call_rate < 1.0:
+            raise ConfigurationError(f"{name}.slow_call_rate", slow_call_rate, "1 unless slow_call_duration is given")
         self.slow_call_duration = slow_call_duration
         self._failed = _fraction(self.failure_rate)
         self._slow = _fraction(self.slow_call_rate)

@@ -205,6 +205,7 @@ def test_a_late_result_is_not_counted_in_the_window_of_the_next_generation():
         (lambda: TimeWindow(0), "TimeWindow.seconds is 0"),
         (lambda: TimeWindow(60, buckets=0), "TimeWindow.buckets is 0"),
         (lambda: TimeWindow(60, slow_call_duration=-1), "TimeWindow.slow_call_duration is -1"),
+        (lambda: TimeWindow(60, slow_call_rate=0.5), "TimeWindow.slow_call_rate is 0.5; allowed: 1 unless"),
         (lambda: CircuitBreakerConfig(window=100), "window is 100; allowed: a CountWindow, a TimeWindow or None"),
     ],
 )
