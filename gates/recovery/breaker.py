@@ -39,12 +39,12 @@ from gates.recovery.errors import CircuitBreakerOpen
 from gates.recovery.events import Event
 from gates.recovery.machine import Machine
 from gates.recovery.permit import Guard, Permit
-from gates.recovery.weaving import SYNC, Step, colour_of, waited_for
+from gates.recovery.weaving import SYNC, Step, colour_of
 from gates.recovery.window import CountTally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from typing import ParamSpec, TypeVar
 
     from gates.recovery.events import Listener
@@ -142,7 +142,7 @@ class CircuitBreaker(Step, Machine):
             raise
         if hasattr(result, "__await__"):
             self.told(permit, IGNORED)
-            answer: R = self(waited_for)([result], function, *args, **kwargs)  # type: ignore[assignment]  # R is awaitable
+            answer: R = self(_waited_for)(result)  # type: ignore[assignment]  # R is awaitable
             return answer
         if self.alert or self.window is not None or self.core.classifier.results is not None:
             self.returned(permit, result, started)
@@ -292,6 +292,10 @@ def _text(error: BaseException) -> str:
         return f"{type(error).__name__}: {error}"
     except Exception:
         return type(error).__name__
+
+
+async def _waited_for(result: Awaitable[object]) -> object:
+    return await result
 
 
 def _retry_after(error: BaseException) -> float:
