@@ -53,6 +53,11 @@ REASONS: tuple[tuple[str, str], ...] = (
     (r"TimeTally\._roll", "two more buckets are emptied, of those that are emptied anyway"),
     (r"_fraction", "every share that is written with more digits is exact as a ratio, which comes next"),
     (r"Snapshot\.__init__.*outage or", "the end of a break that is over lies in the past, and the greater of 0 and that is 0"),
+    (r"_schedule\n.*type\(None\)", "the long way round to the same pauses: only time is saved"),
+    (r"_schedule\n.*\(\), True", "no pause is known, so it is never asked whether the known ones are drawn"),
+    (r"_weave_loop\n.*told\)\n.*None\)", "nothing is told where there is no deadline around, and any empty value says that"),
+    (r"_interrupted\n.*\[0, 1\.0\]", "the pause before an attempt that was interrupted is read by nothing that comes after"),
+    (r"_retry_after\n.*getattr", "an error that does not say raises, and that is 0 as well"),
     (r"_at = clock\(\)", "without a reserve no time is counted"),
 )
 """What a survivor's change looks like (module.function, then the old and the new line), and why no test can or need tell."""

@@ -52,6 +52,11 @@ class PyBreaker(Ours):
     def make(self, failures: int, seconds: float | None = None) -> Any:
         return self._module.CircuitBreaker(failures, seconds or self.seconds, exclude=[self.business])
 
+    async def call(self, breaker: Any, function: Callable[[], Awaitable[Any]]) -> Any:
+        # Its decorator only guards the making of a coroutine; its block guards the awaiting of one, too.
+        with breaker.calling():
+            return await function()
+
     def state(self, breaker: Any) -> str:
         return _state(breaker.current_state)
 
@@ -64,6 +69,9 @@ class AioBreaker(PyBreaker):
 
         self._module = aiobreaker
         self.rejection = aiobreaker.CircuitBreakerError
+
+    async def call(self, breaker: Any, function: Callable[[], Awaitable[Any]]) -> Any:
+        return await breaker(function)()
 
     def make(self, failures: int, seconds: float | None = None) -> Any:
         duration = datetime.timedelta(seconds=seconds or self.seconds)

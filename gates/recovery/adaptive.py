@@ -10,7 +10,7 @@ import time
 from _contextvars import ContextVar
 
 from gates.recovery.classification import OVERLOAD, DefaultErrorClassifier, ErrorClassifier
-from gates.recovery.configuration import callable_, choice, instance, number, whole
+from gates.recovery.configuration import callable_, choice, instance, number, text, whole
 from gates.recovery.errors import Overloaded, Timeout
 from gates.recovery.locks import shared_lock
 from gates.recovery.weaving import Step
@@ -87,7 +87,7 @@ class AdaptiveLimit(Step):
         self.classifier = DefaultErrorClassifier() if classifier is None else classifier
         instance("AdaptiveLimit.classifier", self.classifier, ErrorClassifier, "an ErrorClassifier")
         callable_("AdaptiveLimit.clock", clock)
-        self.name = name
+        self.name = text("AdaptiveLimit.name", name)
         self._clock = clock
         self._lock = shared_lock()
         self.in_flight = 0
@@ -128,11 +128,18 @@ class AdaptiveLimit(Step):
 
     def failed(self, error: BaseException) -> None:
         """The call raised *error*: an overload or a timeout takes a tenth off the limit, anything else says nothing."""
-        overload = isinstance(error, Timeout) or (isinstance(error, Exception) and self.classifier.classify(error) is OVERLOAD)
+        overload = self._overload(error)
         with self._lock:
             if overload:
                 self.limit = max(float(self.minimum), self.limit * 0.9)
             self.in_flight -= 1
+
+    def _overload(self, error: BaseException) -> bool:
+        try:
+            return isinstance(error, Timeout) or self.classifier.classify(error) is OVERLOAD
+        except Exception:
+            # A classifier with a mistake in it must not hide the error that it was asked about, nor keep the place.
+            return False
 
     def _learn(self, latency: float) -> None:
         self._best = min(self._best, latency)

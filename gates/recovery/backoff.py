@@ -36,12 +36,13 @@ class Exponential:
     | none | w |
 
     Attributes:
-        evenly: with full jitter the widths after the first 32 attempts, from index 1; empty otherwise.
+        widths: with full jitter or none the pauses after the first 32 attempts, from index 1; empty otherwise.
+        evenly: whether a drawn number times its width is the pause; else the width is.
         spread: the least width of a window. The first window decides how high a herd's peak is, so widen it where many clients
             fail at the same instant.
     """
 
-    __slots__ = ("drawn", "evenly", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "window")
+    __slots__ = ("drawn", "evenly", "factor", "initial", "jitter", "maximum", "multiplier", "spread", "widths", "window")
 
     def __init__(
         self,
@@ -60,9 +61,10 @@ class Exponential:
         self.factor = number("Exponential.factor", factor, 0.0, 1.0)
         self.spread = number("Exponential.spread", spread, 0.0, self.maximum)
         # Functions of the figures and not bound methods, which would hold the schedule that holds them.
-        # A retry multiplies these with a drawn number itself, which saves a call.
-        self.evenly: tuple[float, ...] = ()
         self.window: Callable[[int], float] = _windows(self.initial, self.maximum, self.multiplier, self.spread)
+        # A retry computes with these itself, which saves a call.
+        self.widths: tuple[float, ...] = ()
+        self.evenly = False
         self.drawn: Callable[[int, float, Callable[[], float]], float] = _JITTERED[self.jitter](self)
 
     def delay(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
@@ -83,9 +85,13 @@ def _windows(initial: float, maximum: float, multiplier: float, spread: float) -
     return window
 
 
+def _first(window: Callable[[int], float]) -> tuple[float, ...]:
+    return (0.0, *(window(attempt) for attempt in range(1, 33)))
+
+
 def _full(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
     window = of.window
-    of.evenly = (0.0, *(window(attempt) for attempt in range(1, 33)))
+    of.widths, of.evenly = _first(window), True
     return lambda attempt, previous, draw: draw() * window(attempt)
 
 
@@ -111,6 +117,7 @@ def _proportional(of: Exponential) -> Callable[[int, float, Callable[[], float]]
 
 def _none(of: Exponential) -> Callable[[int, float, Callable[[], float]], float]:
     window = of.window
+    of.widths = _first(window)
     return lambda attempt, previous, draw: window(attempt)
 
 
@@ -119,13 +126,20 @@ JITTERS = tuple(_JITTERED)
 
 
 class Constant:
-    """The same delay after every attempt; *jitter* `full` draws it from [0, seconds], `equal` from [seconds / 2, seconds]."""
+    """The same delay after every attempt; *jitter* `full` draws it from [0, seconds], `equal` from [seconds / 2, seconds].
 
-    __slots__ = ("jitter", "seconds")
+    Attributes:
+        widths: as an Exponential's.
+        evenly: as an Exponential's.
+    """
+
+    __slots__ = ("evenly", "jitter", "seconds", "widths")
 
     def __init__(self, seconds: float, jitter: str = "none") -> None:
         self.seconds = number("Constant.seconds", seconds, 0.0)
         self.jitter = choice("Constant.jitter", jitter, ("full", "equal", "none"))
+        self.evenly = jitter == "full"
+        self.widths = () if jitter == "equal" else (self.seconds,) * 33
 
     def delay(self, attempt: int, previous: float, draw: Callable[[], float]) -> float:
         """Seconds to wait."""

@@ -5,8 +5,8 @@ own for each half-open probe. Every transition starts a new generation, so a res
 that is gone, and changes nothing.
 
 The woven path reads few fields. `gate` is the generation while everybody is admitted, else 0; `alert` says that a success
-must be looked at; `until` is when an open breaker admits a probe, minus infinity unless rejecting is all there is to do.
-Everything else happens under a lock, in `machine.py`.
+must be looked at, which under a window the gate says as well; `until` is when an open breaker admits a probe, minus infinity
+unless rejecting is all there is to do. Everything else happens under a lock, in `machine.py`.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ from gates.recovery.circuit import (
 )
 from gates.recovery.classification import (
     CANCELLED,
+    IGNORED,
     SUCCESS,
     DefaultErrorClassifier,
     ErrorClassifier,
@@ -43,7 +44,7 @@ from gates.recovery.window import CountTally
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Awaitable, Callable
     from typing import ParamSpec, TypeVar
 
     from gates.recovery.events import Listener
@@ -129,7 +130,7 @@ class CircuitBreaker(Step, Machine):
         self._under_lock(self._moved, METRICS_ONLY)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call *function* under the breaker; a coroutine function gives its awaitable. The decorator is the fast form."""
+        """Call *function* under the breaker; what gives an awaitable gives one here. The decorator is the fast form."""
         if colour_of(function) != SYNC:
             return self(function)(*args, **kwargs)
         started = self.core.clock()
@@ -139,6 +140,10 @@ class CircuitBreaker(Step, Machine):
         except BaseException as error:
             self.failed(permit, error, started)
             raise
+        if hasattr(result, "__await__"):
+            self.told(permit, IGNORED)
+            answer: R = self(_waited_for)(result)  # type: ignore[assignment]  # R is awaitable
+            return answer
         if self.alert or self.window is not None or self.core.classifier.results is not None:
             self.returned(permit, result, started)
         return result
@@ -153,13 +158,16 @@ class CircuitBreaker(Step, Machine):
 
     def try_acquire(self) -> Permit | None:
         """Permission for one call, or None; asking an open breaker raises nothing inside either."""
-        if self.core.clock() < self.until:
+        # In two steps, because CPython 3.11 looks a method up in a slot by its slowest way.
+        clock = self.core.clock
+        if clock() < self.until:
             return None
         permit = self.gate or self._under_lock(self._admitting)
         return Permit(self, permit) if permit else None
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the guarded call: two reads on success, one clock reading on rejection."""
+        # What is rarely called is asked of the breaker: every value that is bound costs each call a nanosecond or two.
         breaker, permit = source.bind(self, "breaker"), source.local("permit")
         clock, slow = source.bind(self.core.clock, "clock"), self._slow_call_duration()
         source.line(f"{permit} = {breaker}.gate")
@@ -167,7 +175,7 @@ class CircuitBreaker(Step, Machine):
             with source.block(f"if (_r_left := {breaker}.until - {clock}()) > 0.0:"):
                 error = source.bind(CircuitBreakerOpen, "open")
                 source.line(f"raise {error}({breaker}.name, _r_left, {breaker}.outage.last_failure)")
-            source.line(f"{permit} = {source.bind(self.admit, 'admit')}()")
+            source.line(f"{permit} = {breaker}.admit()")
         started = ""
         if slow is not None:
             started = source.local("started")
@@ -176,13 +184,13 @@ class CircuitBreaker(Step, Machine):
             inner()
         with source.block("except BaseException as _r_error:"):
             arguments = ", ".join(filter(None, (permit, "_r_error", started)))
-            source.line(f"{source.bind(self.failed, 'failed')}({arguments})", "raise")
+            source.line(f"{breaker}.failed({arguments})", "raise")
         self._weave_success(source, breaker, permit, clock, started)
 
     def _weave_success(self, source: Source, breaker: str, permit: str, clock: str, started: str) -> None:
         after = f", {started}" if started else ""
         if self.core.classifier.results is not None:
-            source.line(f"{source.bind(self.returned, 'returned')}({permit}, _r_result{after})")
+            source.line(f"{breaker}.returned({permit}, _r_result{after})")
             return
         tally = source.bind(self.window, "window") if self.window is not None else ""
         timed = self.window is not None and not isinstance(self.window, CountTally)
@@ -192,11 +200,9 @@ class CircuitBreaker(Step, Machine):
         if started:
             now = "_r_now" if timed else f"{clock}()"
             conditions.append(f"{now} - {started} >= {self._slow_call_duration()!r}")
-        conditions.append(f"{breaker}.alert")
-        if tally:
-            conditions.append(f"{permit} != {breaker}.gate")
+        conditions.append(f"{permit} != {breaker}.gate" if tally else f"{breaker}.alert")
         with source.block(f"if {' or '.join(conditions)}:"):
-            source.line(f"{source.bind(self.succeeded, 'succeeded')}({permit}{after})")
+            source.line(f"{breaker}.succeeded({permit}{after})")
         if timed:
             with source.block("else:"):
                 source.line(f"{tally}.current += 1")
@@ -239,7 +245,11 @@ class CircuitBreaker(Step, Machine):
     def returned(self, permit: int, value: object, started: float = FOREVER) -> None:
         """The call of *permit* returned *value*, which the classifier looks at if it looks at results."""
         judge = self.core.classifier.results
-        outcome = (judge(value) if judge else None) or SUCCESS
+        try:
+            outcome = (judge(value) if judge else None) or SUCCESS
+        except Exception:
+            # The same mistake about a result must not hide the result, nor keep a probe's permit.
+            outcome = SUCCESS
         self.told(permit, outcome, f"result {outcome}" if outcome is not SUCCESS else "", 0.0, started)
 
     def told(
@@ -284,7 +294,14 @@ def _text(error: BaseException) -> str:
         return type(error).__name__
 
 
+async def _waited_for(result: Awaitable[object]) -> object:
+    return await result
+
+
 def _retry_after(error: BaseException) -> float:
     """The seconds that *error* asks to be left alone for; 0 when it does not say."""
-    seconds = getattr(error, "retry_after", None)
+    try:
+        seconds = getattr(error, "retry_after", None)
+    except Exception:
+        return 0.0
     return float(seconds) if isinstance(seconds, (int, float)) and 0 < seconds < FOREVER else 0.0

@@ -9,14 +9,14 @@ from __future__ import annotations
 
 from _thread import allocate_lock
 
-from gates.recovery.configuration import number, whole
+from gates.recovery.configuration import number, text, whole
 from gates.recovery.errors import Overloaded
 from gates.recovery.locks import shared_lock
 from gates.recovery.weaving import Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from asyncio import Future
+    from asyncio import AbstractEventLoop, Future
     from collections.abc import Callable
     from typing import Any
 
@@ -51,17 +51,28 @@ class TaskWaiter:
         self._bulkhead = bulkhead
         self.future = future
 
+    def granted(self) -> bool:
+        """Whether it was handed a permit."""
+        return self.future.done() and not self.future.cancelled() and self.future.exception() is None
+
     def grant(self) -> bool:
         """Wake it; False when it was cancelled and wants no permit any more."""
         from asyncio import _get_running_loop
 
         loop = self.future.get_loop()
         if _get_running_loop() is not loop:
-            loop.call_soon_threadsafe(self._grant_here)
-            return True
+            return self._granted_there(loop)
         if self.future.done():
             return False
         self.future.set_result(None)
+        return True
+
+    def _granted_there(self, loop: AbstractEventLoop) -> bool:
+        try:
+            loop.call_soon_threadsafe(self._grant_here)
+        except RuntimeError:
+            # Its loop was closed around it, so nobody waits any more; whoever gives a permit back must not hear of that.
+            return False
         return True
 
     def _grant_here(self) -> None:
@@ -88,7 +99,7 @@ class Bulkhead(Step):
         self.limit = self.free = whole("Bulkhead.limit", limit, 1)
         self.queue = whole("Bulkhead.queue", queue, 0)
         self.patience = None if patience is None else number("Bulkhead.patience", patience, 0.0, above=True)
-        self.name = name
+        self.name = text("Bulkhead.name", name)
         self._lock = shared_lock()
         self._waiting: dict[ThreadWaiter | TaskWaiter, None] = {}
 
@@ -141,7 +152,7 @@ class Bulkhead(Step):
         try:
             await waiter.future
         except BaseException:
-            if not self._gave_up(waiter) and not waiter.future.cancelled() and waiter.future.exception() is None:
+            if not self._gave_up(waiter) and waiter.granted():
                 # Granted in the same tick as it was cancelled: the permit goes to the next.
                 self.leave()
             raise

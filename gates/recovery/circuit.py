@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gates.recovery.configuration import ConfigurationError, number, whole
+from gates.recovery.configuration import MOST, flag, number, whole
 from gates.recovery.events import Listeners
 from gates.recovery.locks import shared_lock
 from gates.recovery.window import window_or_none
@@ -22,6 +22,9 @@ NEVER = float("-inf")
 FOREVER = float("inf")
 
 
+_states: dict[str, CircuitState] = {}
+
+
 class CircuitState(str):
     """What a breaker does with the next call.
 
@@ -36,6 +39,10 @@ class CircuitState(str):
     """
 
     __slots__ = ()
+
+    # The same text is the same object, also after a copy or a way between processes: states are compared by identity.
+    def __new__(cls, name: str) -> CircuitState:
+        return _states.setdefault(str(name), str.__new__(cls, name))
 
     CLOSED: CircuitState
     OPEN: CircuitState
@@ -110,11 +117,9 @@ class CircuitBreakerConfig:
         self.half_open_permits = whole(f"{name}.half_open_permits", half_open_permits, 1)
         patience = self.recovery_timeout if half_open_timeout is None else half_open_timeout
         self.half_open_timeout = number(f"{name}.half_open_timeout", patience, 0.0, above=True)
-        if not isinstance(ramp, bool):
-            raise ConfigurationError(f"{name}.ramp", ramp, "True or False")
-        self.ramp = ramp
+        self.ramp = flag(f"{name}.ramp", ramp)
         self.break_multiplier = number(f"{name}.break_multiplier", break_multiplier, 1.0)
-        most = 10 * self.recovery_timeout if max_recovery_timeout is None else max_recovery_timeout
+        most = min(10 * self.recovery_timeout, MOST) if max_recovery_timeout is None else max_recovery_timeout
         self.max_recovery_timeout = number(f"{name}.max_recovery_timeout", most, self.recovery_timeout)
         self.break_jitter = number(f"{name}.break_jitter", break_jitter, 0.0, 1.0)
 

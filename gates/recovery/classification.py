@@ -12,6 +12,9 @@ if TYPE_CHECKING:
     Kinds: TypeAlias = "type[BaseException] | Iterable[type[BaseException]]"
 
 
+_meanings: dict[str, Outcome] = {}
+
+
 class Outcome(str):
     """The meaning of one result or error.
 
@@ -27,6 +30,10 @@ class Outcome(str):
     """
 
     __slots__ = ()
+
+    # The same text is the same object, also after a copy or a way between processes: outcomes are compared by identity.
+    def __new__(cls, meaning: str) -> Outcome:
+        return _meanings.setdefault(str(meaning), str.__new__(cls, meaning))
 
     SUCCESS: Outcome
     RETRYABLE: Outcome
@@ -60,8 +67,8 @@ class ErrorClassifier:
 
     An error that is no `Exception` (KeyboardInterrupt, SystemExit, a cancelled task) is CANCELLED, and one that a policy
     further in has given up on is EXHAUSTED, whatever is configured. Otherwise the first that answers wins: *predicate*, the
-    most specific type of *permanent*, *ignored*, *overload* and *retryable*, the error's own `recovery_outcome`, and
-    *otherwise*.
+    most specific type of *permanent*, *ignored*, *overload* and *retryable*, the error's own `recovery_outcome`, what the
+    errors of an ExceptionGroup mean together, and *otherwise*.
 
     Attributes:
         predicate: takes the error, gives an Outcome or None for "ask on".
@@ -82,7 +89,7 @@ class ErrorClassifier:
         results: Callable[[object], Outcome | None] | None = None,
         otherwise: Outcome = RETRYABLE,
     ) -> None:
-        if not isinstance(otherwise, Outcome):
+        if not isinstance(otherwise, Outcome) or otherwise not in OUTCOMES:
             raise ConfigurationError("ErrorClassifier.otherwise", otherwise, "a member of Outcome")
         for field, value in (("predicate", predicate), ("results", results)):
             if value is not None:
@@ -110,7 +117,20 @@ class ErrorClassifier:
             for kind in type(error).__mro__:
                 if kind in self._types:
                     return self._types[kind]
+        if own is None and issubclass(type(error), ExceptionGroup):
+            return self._together(getattr(error, "exceptions", ()))
         return own or self.otherwise
+
+    def _together(self, errors: tuple[Exception, ...]) -> Outcome:
+        """What a group of *errors* means: what all do; a failure that another attempt can't mend where they disagree."""
+        meanings = {self.classify(error) for error in errors}
+        if len(meanings) == 1:
+            return meanings.pop()
+        if meanings == {RETRYABLE, OVERLOAD}:
+            return OVERLOAD
+        if any(is_failure(outcome) for outcome in meanings):
+            return EXHAUSTED
+        return PERMANENT if PERMANENT in meanings else IGNORED
 
     def is_recoverable(self, error: BaseException) -> bool:
         """Whether another attempt may help."""

@@ -87,16 +87,21 @@ class Deadline(Step):
 
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the bound, and for coroutines the alarm."""
+        self.weave_telling(source, inner, lambda: DeadlineExceeded[None](0, None))
+
+    def weave_telling(self, source: Source, inner: Callable[[], None], error: Callable[..., Exception], told: str = "") -> None:
+        """Write the bound and the alarm; what is interrupted raises *error*, made of the local *told* if there is one."""
         refuse_generators("Deadline", source)
         token, variable = source.local("bound"), source.bind(bound, "variable")
         source.line(f"{token} = {source.bind(self.begin, 'begin')}()")
         with source.block("try:"):
             if source.colour == ASYNC:
-                weave_alarm(source, inner, self._timer, lambda: DeadlineExceeded[None](0, None))
+                weave_alarm(source, inner, self._timer, error, told)
             else:
                 inner()
         with source.block("finally:"):
-            source.line(f"{variable}.reset({token})")
+            # The error holds this frame by its traceback, so what it was made of must not be held here.
+            source.line(f"{variable}.reset({token})", *([f"{told} = None"] if told else []))
 
     def begin(self) -> Token[Bound | None]:
         """Put the deadline in force from now on. Raises DeadlineExceeded when one further out is over."""
@@ -109,14 +114,16 @@ class Deadline(Step):
         return bound.set(Bound(self.clock() + self.seconds, self.clock))
 
 
-def weave_alarm(source: Source, inner: Callable[[], None], timer: Timer, error: Callable[[], Exception]) -> None:
-    """Write *timer* around *inner*; what it interrupts raises *error*."""
+def weave_alarm(
+    source: Source, inner: Callable[[], None], timer: Timer, error: Callable[..., Exception], told: str = ""
+) -> None:
+    """Write *timer* around *inner*; what it interrupts raises *error*, made of the local *told* if there is one."""
     alarm, end = source.local("alarm"), source.bind(timer.end, "end")
     source.line(f"{alarm} = {source.bind(timer.begin, 'begin')}()")
     with source.block("try:"):
         inner()
     with source.block("except BaseException as _r_error:"):
         with source.block(f"if {end}({alarm}, _r_error):"):
-            source.line(f"raise {source.bind(error, 'error')}() from _r_error")
+            source.line(f"raise {source.bind(error, 'error')}({told}) from _r_error")
         source.line("raise")
     source.line(f"{end}({alarm}, None)")

@@ -5,14 +5,15 @@ from __future__ import annotations
 from gates.recovery.backoff import JITTERS, Exponential
 from gates.recovery.breaker import CircuitBreaker
 from gates.recovery.classification import ErrorClassifier
-from gates.recovery.configuration import choice, instance, number, whole
+from gates.recovery.configuration import callable_, choice, instance, number, whole
 from gates.recovery.deadline import TimeLimit
 from gates.recovery.retry import Retry
-from gates.recovery.weaving import SYNC, Step, colour_of, weave
+from gates.recovery.weaving import SYNC, Awaitable, Step, colour_of, looked_at, waited_for, weave
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Sequence
+    from collections.abc import Awaitable as AwaitableOf
+    from collections.abc import Callable, Sequence
     from typing import Any, TypeVar, overload
 
     R = TypeVar("R")
@@ -82,12 +83,12 @@ class ErrorRecoveryConfig:
 
 @overload
 def retry_with_backoff(
-    operation: Callable[[], Awaitable[R]],
+    operation: Callable[[], AwaitableOf[R]],
     config: ErrorRecoveryConfig | None = None,
     classifier: ErrorClassifier | None = None,
     service_name: str = "",
     **arguments: Any,
-) -> Awaitable[R]: ...
+) -> AwaitableOf[R]: ...
 
 
 @overload
@@ -120,13 +121,13 @@ def retry_with_backoff(  # noqa: F811 - what the overloads above stand for
 
 @overload
 def resilient_operation(
-    operation: Callable[[], Awaitable[R]],
+    operation: Callable[[], AwaitableOf[R]],
     config: ErrorRecoveryConfig | None,
     circuit_breaker: CircuitBreaker,
     classifier: ErrorClassifier | None = None,
     service_name: str = "",
     **arguments: Any,
-) -> Awaitable[R]: ...
+) -> AwaitableOf[R]: ...
 
 
 @overload
@@ -157,8 +158,10 @@ def resilient_operation(  # noqa: F811 - what the overloads above stand for
     return _called((_retry(config, classifier, service_name, arguments), circuit_breaker), operation)
 
 
-async def with_timeout(operation: Callable[[], Awaitable[R]], duration: float, service_name: str = "") -> R:
+async def with_timeout(operation: Callable[[], AwaitableOf[R]], duration: float, service_name: str = "") -> R:
     """Await *operation* for at most *duration* seconds; then it is interrupted and Timeout is raised."""
+
+    callable_("operation", operation)
 
     async def timed() -> R:
         return await operation()
@@ -167,30 +170,16 @@ async def with_timeout(operation: Callable[[], Awaitable[R]], duration: float, s
     return await TimeLimit(duration)(timed)()
 
 
-class _Awaitable(BaseException):  # noqa: N818 - no error: it carries an awaitable out of the steps that can't await it
-    """What a function without a colour turned out to give; no Exception, so that no step makes anything of it."""
-
-
 def _called(steps: Sequence[Step], operation: Callable[[], Any]) -> Any:
     """*operation* called inside *steps*, in whatever colour it turns out to have: `lambda: fetch(url)` does not tell before."""
+    callable_("operation", operation)
     if colour_of(operation) != SYNC:
         return weave(steps, operation)()
-
-    def looked_at() -> Any:
-        result = operation()
-        if hasattr(result, "__await__"):
-            raise _Awaitable(result)
-        return result
-
     try:
-        return weave(steps, looked_at)()
-    except _Awaitable as found:
+        return weave(steps, looked_at)(operation)
+    except Awaitable as found:
         first = list(found.args)
-
-    async def awaited() -> Any:
-        return await (first.pop() if first else operation())
-
-    return weave(steps, awaited)()
+    return weave(steps, waited_for)(first, operation)
 
 
 def _retry(

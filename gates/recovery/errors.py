@@ -6,9 +6,12 @@ from gates.recovery.classification import EXHAUSTED, IGNORED, OVERLOAD, PERMANEN
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from typing import Generic, TypeVar
+    from typing import Generic
 
-    E = TypeVar("E", covariant=True)
+    from typing_extensions import TypeVar
+
+    # The default is for `except ExhaustedRetries as error`, where nothing says what the operation raises.
+    E = TypeVar("E", covariant=True, default=Exception)
 else:
     from gates.recovery.generics import Generic
 
@@ -93,12 +96,18 @@ class Cancelled(_Ended[E]):  # noqa: N818 - a sibling of ExhaustedRetries
 
 
 class DeadlineExceeded(_Ended[E]):  # noqa: N818 - a sibling of ExhaustedRetries
-    """The total deadline leaves no time for a further attempt, or has interrupted one (then `last_error` is None)."""
+    """The total deadline leaves no time for a further attempt, or has interrupted one (then `last_error` is None).
+
+    A retry's own deadline counts the interrupted attempt and tells those before it; one of a step further out knows of none.
+    """
 
     _says = "Deadline exceeded"
 
     def __str__(self) -> str:
-        return super().__str__() if self.attempts else self._says
+        if self.last_error is not None:
+            return super().__str__()
+        where = f" for {self.service}" if self.service else ""
+        return f"{self._says}{where}" + (f" during attempt {self.attempts}" if self.attempts else "")
 
 
 class CircuitBreakerOpen(RecoveryError[E]):  # noqa: N818 - the original's name

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from gates.recovery.configuration import ConfigurationError
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -14,8 +16,7 @@ class Event:
     """One thing that happened.
 
     Attributes:
-        kind: `transition`, `outcome`, `stale`, `rejected` (breakers) or `retry`, `exhausted`, `recovered` (retries) and the
-            like.
+        kind: `transition`, `outcome`, `stale`, `rejected`, `would_open` (breakers) or `retry`, `gave_up` (retries).
         source: the name of what tells it.
         at: the reading of its clock, in seconds.
         detail: what belongs to the kind; for a transition `before`, `after` and `generation`.
@@ -32,6 +33,12 @@ class Event:
     def __repr__(self) -> str:
         detail = ", ".join(f"{key}={value!r}" for key, value in self.detail.items())
         return f"Event({self.kind!r}, {self.source!r}, at={self.at!r}, {detail})"
+
+
+def watchable(field: str, source: object, hint: str = "") -> None:
+    """Raise ConfigurationError when *source* tells nobody what happens to it; *hint* says where it belongs instead."""
+    if not callable(getattr(source, "listen", None)):
+        raise ConfigurationError(field, source, f"a CircuitBreaker, a BreakerRegistry or a Retry{hint}")
 
 
 class Listeners:

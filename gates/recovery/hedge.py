@@ -67,7 +67,7 @@ class Hedge(Step):
         running, left = set(order), self.extra
         try:
             while True:
-                delay = self.delay() if callable(self.delay) else self.delay
+                delay = number("Hedge.delay()", self.delay(), 0.0) if callable(self.delay) else self.delay
                 done, running = await asyncio.wait(
                     running, timeout=delay if left else None, return_when=asyncio.FIRST_COMPLETED
                 )
@@ -82,7 +82,7 @@ class Hedge(Step):
                 elif not running:
                     return max(done, key=order.index).result()
         finally:
-            await _ended(running)
+            await _ended(order)
             # An error's traceback holds this frame, so the frame must not hold the tasks that hold the error.
             order, running, done, task = [], set(), set(), None  # type: ignore[assignment]
 
@@ -95,11 +95,11 @@ class Hedge(Step):
         return left > 0 and (budget is None or budget.withdraw())
 
 
-async def _ended(tasks: set[Task[Any]]) -> None:
+async def _ended(tasks: list[Task[Any]]) -> None:
     """Cancel *tasks* and wait until each has ended, even when whoever waits is cancelled meanwhile."""
     import asyncio
 
-    interrupted, running = False, set(tasks)
+    interrupted, running = False, {task for task in tasks if not task.done()}
     for task in running:
         task.cancel()
     while running:

@@ -1,14 +1,15 @@
 """The rate limiter: in any time T at most burst + rate * T calls.
 
 The state is a moment and a whole number: the allowance is used up until `anchor + count / rate`. No sum of small numbers is
-kept, so a million calls drift by nothing.
+kept, and a call that comes later than it may by no more than rounding leaves both as they are, so a million calls drift by
+nothing.
 """
 
 from __future__ import annotations
 
 import time
 
-from gates.recovery.configuration import callable_, number, whole
+from gates.recovery.configuration import MOST, callable_, number, text, whole
 from gates.recovery.errors import Overloaded
 from gates.recovery.locks import shared_lock
 from gates.recovery.weaving import Step
@@ -18,6 +19,10 @@ if TYPE_CHECKING:
     from collections.abc import Awaitable, Callable
 
     from gates.recovery.weaving import Source
+
+
+SLACK = 1e-9
+"""Seconds of lateness that are none: the shortest pause that is slept."""
 
 
 class RateLimiter(Step):
@@ -35,8 +40,10 @@ class RateLimiter(Step):
         "_anchor",
         "_clock",
         "_count",
+        "_last",
         "_lock",
         "_queue",
+        "_reach",
         "_sleep",
         "_sleep_async",
         "burst",
@@ -56,18 +63,20 @@ class RateLimiter(Step):
         sleep: Callable[[float], object] = time.sleep,
         sleep_async: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        self.rate = number("RateLimiter.rate", rate, 0.0, above=True)
+        self.rate = number("RateLimiter.rate", rate, 1 / MOST)
         self.burst = whole("RateLimiter.burst", burst, 1)
         self.max_wait = number("RateLimiter.max_wait", max_wait, 0.0)
-        for field, value in (("clock", clock), ("sleep", sleep)):
-            callable_(f"RateLimiter.{field}", value)
-        self.name = name
+        self.name = text("RateLimiter.name", name)
         self._clock = clock
         self._sleep = sleep
-        self._sleep_async = sleep_async or _sleep
+        self._sleep_async = _sleep if sleep_async is None else sleep_async
+        for field, value in (("clock", clock), ("sleep", sleep), ("sleep_async", self._sleep_async)):
+            callable_(f"RateLimiter.{field}", value)
         self._lock = shared_lock()
-        self._anchor = clock()
+        self._anchor = self._last = clock()
         self._count = 0
+        # How long before the end of the allowance a call may come.
+        self._reach = (self.burst - 1) / self.rate
         self._queue: dict[object, None] = {}
 
     keeps_tail = True
@@ -80,7 +89,7 @@ class RateLimiter(Step):
     def try_acquire(self) -> bool:
         """Take one call's allowance if there is some now and nobody waits."""
         with self._lock:
-            return not self._queue and self._taken(self._clock())
+            return not self._queue and self._taken()
 
     def enter(self) -> None:
         """Take one call's allowance, sleeping if need be. Raises Overloaded."""
@@ -104,23 +113,36 @@ class RateLimiter(Step):
         finally:
             self._queue.pop(ticket, None)
 
-    def _taken(self, now: float) -> bool:
-        # A clock that stepped back must not make anybody wait for the time that it lost.
-        self._anchor = min(self._anchor, now)
-        if now >= self._anchor + self._count / self.rate:
-            self._anchor, self._count = now, 0
-        if self._wait(now, 0) > 0.0:
+    def _taken(self) -> bool:
+        clock, count = self._clock, self._count
+        now = clock()
+        anchor = self._anchor if now >= self._last else self._followed(now)
+        self._last = now
+        due = anchor + count / self.rate
+        if now - due > SLACK:
+            # Somebody came later than the whole allowance took: it begins anew. Less than that is rounding, and beginning
+            # anew each time would add it up.
+            self._anchor, self._count = now, 1
+            return True
+        if due - self._reach > now:
             return False
-        self._count += 1
+        self._count = count + 1
         return True
 
-    def _wait(self, now: float, ahead: int) -> float:
+    def _followed(self, now: float) -> float:
+        """The anchor, moved with a clock that stepped back: nobody waits for the time that it lost."""
+        self._anchor -= max(0.0, self._last - now)
+        self._last = now
+        return self._anchor
+
+    def _wait(self, ahead: int) -> float:
         """Seconds until a call with so many *ahead* of it is allowed."""
-        return self._anchor + (self._count + ahead + 1 - self.burst) / self.rate - now
+        now = self._clock()
+        return self._followed(now) + (self._count + ahead) / self.rate - self._reach - now
 
     def _queued(self) -> object:
         with self._lock:
-            delay = self._wait(self._clock(), len(self._queue))
+            delay = self._wait(len(self._queue))
             if delay > self.max_wait:
                 raise Overloaded(self.name, delay)
             ticket = object()
@@ -130,11 +152,11 @@ class RateLimiter(Step):
     def _delay(self, ticket: object) -> float:
         """Seconds for *ticket* to sleep; 0 when the allowance is taken."""
         with self._lock:
-            now, ahead = self._clock(), list(self._queue).index(ticket)
-            if ahead == 0 and self._taken(now):
+            ahead = list(self._queue).index(ticket)
+            if ahead == 0 and self._taken():
                 del self._queue[ticket]
                 return 0.0
-            return max(self._wait(now, ahead), 1e-9 if ahead == 0 else 0.1 / self.rate)
+            return max(self._wait(ahead), SLACK if ahead == 0 else 0.1 / self.rate)
 
 
 async def _sleep(seconds: float) -> None:

@@ -1,23 +1,20 @@
 """Locks that a forked child finds unlocked.
 
 A lock of its own would cost every keyed breaker 40 bytes and a place in a list for the fork, so a fixed number is shared.
-They are held for microseconds, and nobody who holds one asks for another.
+They are held for microseconds. Whoever holds one may come to ask for it again all the same: the collector of garbage can end a
+guarded generator in the middle of a change, and a signal's handler may call anything. So they let their holder in twice.
 """
 
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock
+from _thread import RLock
 
-TYPE_CHECKING = False
-if TYPE_CHECKING:
-    from _thread import LockType
-
-_LOCKS = tuple(allocate_lock() for _ in range(64))
+_LOCKS = tuple(RLock() for _ in range(64))
 _handed_out = 0
 
 
-def shared_lock() -> LockType:
+def shared_lock() -> RLock:
     """One of the locks, in turn."""
     global _handed_out
     _handed_out += 1

@@ -32,7 +32,7 @@ class Machine:
     """The fields of a breaker and how they change.
 
     Attributes:
-        gate: the generation while everybody is admitted and nobody listens, else 0.
+        gate: the generation while everybody is admitted and nobody listens, else 0; with a window 0 on alert, too.
         alert: whether a success must be looked at.
         until: when the break ends; minus infinity unless rejecting is all there is to do.
         generation: counts transitions, from 1.
@@ -54,7 +54,9 @@ class Machine:
 
     def _under_lock(self, change: Callable[[list[Event], float, *Arguments], int], *args: *Arguments) -> int:
         """Run *change* under the lock, then tell the listeners what it noted."""
-        core, now = self.core, self.core.clock()
+        core = self.core
+        clock = core.clock
+        now = clock()
         events: list[Event] = []
         with core.lock:
             answer = change(events, now, *args)
@@ -66,9 +68,10 @@ class Machine:
     def refresh(self) -> None:
         """Set the fields that the woven path reads."""
         watched, free, outage = bool(self.core.listeners.listening), self.state in FREE, self.outage
-        self.gate = self.generation if free and not watched else 0
         hurt = self.failures > 0 if self.window is None else self.window.watchful()
         self.alert = watched or not free or hurt
+        # A success under a window compares its permit with the gate anyway, so that says in one look what the alert says.
+        self.gate = self.generation if free and not watched and (self.window is None or not hurt) else 0
         self.until = NEVER if outage is None or watched or free or self.state is HALF_OPEN else outage.until
 
     def _note(self, events: list[Event], kind: str, now: float, **detail: object) -> None:

@@ -9,7 +9,7 @@ sequence of attempts is one call of the breaker.
 from __future__ import annotations
 
 from gates.recovery.configuration import ConfigurationError
-from gates.recovery.weaving import ASYNC, SYNC, Step, block, caller, colour_of, nest
+from gates.recovery.weaving import ASYNC, SYNC, Awaitable, Step, block, caller, colour_of, looked_at, nest, waited_for
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -46,12 +46,24 @@ class Policy(Step):
         nest(self.steps, source, inner)
 
     def call(self, function: Callable[P, R], /, *args: P.args, **kwargs: P.kwargs) -> R:
-        """Call *function* inside the policy; a coroutine function gives its awaitable. The decorator is the fast form."""
+        """Call *function* inside the policy; what gives an awaitable gives one here. The decorator is the fast form."""
         colour = colour_of(function)
+        answer: R
+        if colour != SYNC:
+            answer = self._caller(colour)(function, *args, **kwargs)
+            return answer
+        try:
+            answer = self._caller(SYNC)(looked_at, function, *args, **kwargs)
+            return answer
+        except Awaitable as found:
+            first = list(found.args)
+        answer = self._caller(ASYNC)(waited_for, first, function, *args, **kwargs)
+        return answer
+
+    def _caller(self, colour: str) -> Callable[..., Any]:
         if colour not in self._callers:
             self._callers[colour] = caller(self.steps, colour)
-        answer: R = self._callers[colour](function, *args, **kwargs)
-        return answer
+        return self._callers[colour]
 
     def guard(self) -> PolicyGuard:
         """A context for `with` and `async with`, good for one use. A step that would have to run the block twice refuses."""
@@ -85,7 +97,7 @@ class PolicyGuard:
         except StopIteration:
             return
         except BaseException as raised:
-            if raised is not error:
+            if not _same(raised, error):
                 raise
 
     async def __aenter__(self) -> None:
@@ -101,5 +113,11 @@ class PolicyGuard:
         except StopAsyncIteration:
             return
         except BaseException as raised:
-            if raised is not error:
+            if not _same(raised, error):
                 raise
+
+
+def _same(raised: BaseException, error: BaseException | None) -> bool:
+    """Whether *raised* is the block's *error*, also where the generator has wrapped it, as it does with StopIteration."""
+    wrapped = isinstance(error, (StopIteration, StopAsyncIteration)) and isinstance(raised, RuntimeError)
+    return raised is error or (wrapped and raised.__cause__ is error)

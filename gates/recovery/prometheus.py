@@ -16,10 +16,12 @@ Watching a breaker costs a call about half a microsecond; a collector that is as
 
 from __future__ import annotations
 
-from _thread import allocate_lock
-
 from gates.recovery.breaker import CircuitBreaker
+from gates.recovery.budget import RetryBudget
 from gates.recovery.circuit import STATES
+from gates.recovery.configuration import instance, text
+from gates.recovery.events import watchable
+from gates.recovery.locks import shared_lock
 from gates.recovery.registry import BreakerRegistry
 
 TYPE_CHECKING = False
@@ -27,7 +29,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
     from typing import Any
 
-    from gates.recovery.budget import RetryBudget
     from gates.recovery.events import Event
     from gates.recovery.retry import Retry
 
@@ -55,13 +56,14 @@ class Collector:
     """Counts what it is told to watch: `text()` is the exposition format, `collect()` is what a CollectorRegistry asks for."""
 
     def __init__(self) -> None:
-        self._lock = allocate_lock()
+        self._lock = shared_lock()
         self._counts: dict[tuple[str, tuple[tuple[str, str], ...]], int] = {}
         self._breakers: list[Iterable[CircuitBreaker]] = []
         self._budgets: list[tuple[str, RetryBudget]] = []
 
     def watch(self, source: CircuitBreaker | BreakerRegistry | Retry) -> None:
         """Count what happens to *source* from now on. Breakers and retries must have names that tell them apart."""
+        watchable("Collector.watch", source, "; a RetryBudget goes to watch_budget(name, budget)")
         source.listen(self._told)
         if isinstance(source, CircuitBreaker):
             self._breakers.append((source,))
@@ -69,7 +71,9 @@ class Collector:
             self._breakers.append(source)
 
     def watch_budget(self, name: str, budget: RetryBudget) -> None:
-        """Show the tokens of *budget*."""
+        """Show the tokens of *budget*, under a *name* of its own."""
+        text("Collector.watch_budget.name", name)
+        instance("Collector.watch_budget.budget", budget, RetryBudget, "a RetryBudget")
         self._budgets.append((name, budget))
 
     def samples(self) -> Iterator[tuple[str, dict[str, str], float]]:
@@ -93,7 +97,7 @@ class Collector:
             lines += [f"# HELP {metric} {HELP[metric]}", f"# TYPE {metric} {_type(metric)}"]
             for labels, value in samples:
                 shown = ",".join(f'{name}="{_escaped(text)}"' for name, text in labels.items())
-                lines.append(f"{metric}{{{shown}}} {value:g}")
+                lines.append(f"{metric}{{{shown}}} {_figure(value)}")
         return "\n".join([*lines, ""])
 
     def collect(self) -> Iterator[Any]:
@@ -125,6 +129,11 @@ class Collector:
 
 def _type(metric: str) -> str:
     return "counter" if metric.endswith("_total") else "gauge"
+
+
+def _figure(value: float) -> str:
+    """*value* with every digit: a counter that is rounded stands still."""
+    return f"{value:.0f}" if value.is_integer() else repr(value)
 
 
 def _escaped(text: str) -> str:

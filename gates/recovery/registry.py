@@ -46,9 +46,11 @@ class BreakerRegistry:
         instance("BreakerRegistry.config", figures, CircuitBreakerConfig, "a CircuitBreakerConfig")
         instance("BreakerRegistry.classifier", meaning, ErrorClassifier, "an ErrorClassifier")
         callable_("BreakerRegistry.clock", clock)
+        draw = Random().random if random is None else random
+        callable_("BreakerRegistry.random", draw)
         self.idle = number("BreakerRegistry.idle", idle, 0.0, above=True)
         self.limit = whole("BreakerRegistry.limit", limit, 2)
-        self._core = Core(figures, meaning, clock, Random().random if random is None else random)
+        self._core = Core(figures, meaning, clock, draw)
         self._young: dict[str, CircuitBreaker] = {}
         self._old: dict[str, CircuitBreaker] = {}
         self._turned = clock()
@@ -70,6 +72,7 @@ class BreakerRegistry:
 
     def listen(self, listener: Listener) -> None:
         """Tell *listener* what happens to any of the breakers made from now on, and to those that are kept."""
+        callable_("BreakerRegistry.listen", listener)
         self._core.listeners.add(listener)
         for breaker in self:
             with self._core.lock:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from _random import Random
 
-from gates.recovery.backoff import Exponential, schedule
+from gates.recovery.backoff import Constant, Exponential, schedule
 from gates.recovery.budget import RetryBudget, budgets, shared
 from gates.recovery.classification import (
     EXHAUSTED,
@@ -16,7 +16,7 @@ from gates.recovery.classification import (
     ErrorClassifier,
     Outcome,
 )
-from gates.recovery.configuration import ConfigurationError, callable_, instance, number, whole
+from gates.recovery.configuration import ConfigurationError, callable_, flag, instance, number, text, whole
 from gates.recovery.deadline import Deadline, TimeLimit, bound, deadlines
 from gates.recovery.errors import (
     BudgetExhausted,
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from gates.recovery.events import Listener
     from gates.recovery.weaving import Source
 
-    # The attempts made, the delay before the last one, and then error and delay of each failed attempt in turn.
+    # The attempts made, no delay before the first one, and then error and delay of each failed attempt in turn.
     Story: TypeAlias = "list[Any]"
     End: TypeAlias = (
         "type[ExhaustedRetries[Any] | Permanent[Any] | BudgetExhausted[Any] | DeadlineExceeded[Any] | Cancelled[Any]]"
@@ -123,12 +123,12 @@ class Retry(Step):
         self._deadline = None if deadline is None else _named("Retry.deadline", deadline, Deadline, clock=clock)
         self._limit = None if attempt_timeout is None else _named("Retry.attempt_timeout", attempt_timeout, TimeLimit)
         self.max_retry_after = number("Retry.max_retry_after", max_retry_after, 0.0)
-        self.wait_for_breaker = wait_for_breaker
+        self.wait_for_breaker = flag("Retry.wait_for_breaker", wait_for_breaker)
         self.cancelled = cancelled
         self.clock = clock
-        self.service = service
-        self.reraise = reraise
-        self._wraps_permanent = wraps_permanent
+        self.service = text("Retry.service", service)
+        self.reraise = flag("Retry.reraise", reraise)
+        self._wraps_permanent = flag("Retry.wraps_permanent", wraps_permanent)
         self.draw: Callable[[], float] = Random().random if random is None else random
         self.sleep = sleep
         self.sleep_async = _sleep if sleep_async is None else sleep_async
@@ -163,10 +163,15 @@ class Retry(Step):
         if deadline is None:
             self._weave_loop(source, attempt)
         else:
-            deadline.weave(source, lambda: self._weave_loop(source, attempt))
+            told = source.local("told")
+            source.line(f"{told} = None")
+            deadline.weave_telling(source, lambda: self._weave_loop(source, attempt, told), self._interrupted, told)
 
-    def _weave_loop(self, source: Source, attempt: Callable[[], None]) -> None:
-        """Write the first attempt by itself, which is all that runs while nothing fails, and then the loop."""
+    def _weave_loop(self, source: Source, attempt: Callable[[], None], told: str = "") -> None:
+        """Write the first attempt by itself, which is all that runs while nothing fails, and then the loop.
+
+        What has happened is left in *told* for the deadline around it, if there is one.
+        """
         story, delay, failed = source.local("story"), source.local("delay"), source.bind(self.teller(), "failed")
         source.tail = source.tail and self.budget is None and not self._judges_results()
         first = source.block("try:")
@@ -179,15 +184,16 @@ class Retry(Step):
             with source.block(f"if {delay} < 0.0:"):
                 source.line("raise")
         if source.returned:
-            self._weave_further(source, attempt, story, delay, failed)
+            self._weave_further(source, attempt, (story, delay, failed), told)
         else:
             with source.block(f"if {story} is not None:"):
-                self._weave_further(source, attempt, story, delay, failed)
+                self._weave_further(source, attempt, (story, delay, failed), told)
         if self.budget is not None:
             self.budget.weave_deposit(source)
 
-    def _weave_further(self, source: Source, attempt: Callable[[], None], story: str, delay: str, failed: str) -> None:
+    def _weave_further(self, source: Source, attempt: Callable[[], None], names: tuple[str, str, str], told: str) -> None:
         """Write the pauses and the attempts after the first."""
+        story, delay, failed = names
         sleep = source.bind(self.sleep_async if source.waits else self.sleep, "sleep")
         with source.block("try:"), source.block("while True:"):
             with source.block(f"if {delay}:"):
@@ -202,7 +208,7 @@ class Retry(Step):
                     source.line("raise")
         with source.block("finally:"):
             # The story holds errors whose tracebacks hold this frame: forgetting it leaves no cycle for the collector.
-            source.line(f"{story} = None")
+            source.line(*([f"{told} = {story}"] if told else []), f"{story} = None")
 
     def _weave_attempt(self, source: Source, attempt: Callable[[], None]) -> None:
         attempt()
@@ -215,11 +221,12 @@ class Retry(Step):
     def teller(self) -> Callable[[Story, Exception], float]:
         """The function that is told a failure and says how long to wait; its figures are in its cells, for speed."""
         attempts, draw = self.attempts or FOREVER, self.draw
-        delay_of, evenly = self._schedule()
-        known = len(evenly)
+        delay_of, widths, evenly = self._schedule()
+        # There are as many known pauses as errors to remember, so too many are looked for after them only.
+        known, full = len(widths), HISTORY + 1
         classify = self._classify if self.classifier is not None or self.wait_for_breaker else None
-        listeners, own_budget, cancelled, most = self._listeners, self.budget, self.cancelled, self.max_retry_after
-        outer_budget, outer_bound = shared.get, bound.get
+        listeners, most, limited = self._listeners, self.max_retry_after, self._limited()
+        forbidden = self._forbidder()
 
         def failed(story: Story, error: Exception) -> float:
             made: int = story[0] + 1
@@ -229,22 +236,20 @@ class Retry(Step):
                 return self._permanent(story, error)
             if made >= attempts:
                 return self._end(ExhaustedRetries, story, error)
-            delay = draw() * evenly[made] if made < known else delay_of(made, story[1], draw)
+            if made < known:
+                delay = draw() * widths[made] if evenly else widths[made]
+            else:
+                # The story ends with the delay before.
+                delay = delay_of(made, story[-1], draw)
+                if made > full:
+                    del story[2:4]
             asked = getattr(error, "retry_after", None)
             if asked is not None:
                 delay = _at_least(delay, asked, most)
-            if deadlines and (limit := outer_bound()) is not None and delay >= limit.remaining():
-                return self._end(DeadlineExceeded, story, error)
-            if cancelled is not None and cancelled():
-                return self._end(Cancelled, story, error)
-            budget = own_budget or (outer_budget() if budgets else None)
-            if budget is not None and not budget.withdraw():
-                return self._end(BudgetExhausted, story, error)
-            story[1] = delay
+            if (limited or deadlines or budgets) and (end := forbidden(delay)) is not None:
+                return self._end(end, story, error)
             story.append(error)
             story.append(delay)
-            if made > HISTORY:
-                del story[2:4]
             if listeners.listening:
                 listeners.tell(
                     Event("retry", self.service, self.clock(), {"attempt": made, "delay": delay, "outcome": outcome})
@@ -253,11 +258,34 @@ class Retry(Step):
 
         return failed
 
-    def _schedule(self) -> tuple[Callable[[int, float, Callable[[], float]], float], tuple[float, ...]]:
-        """What computes a pause, and the widths of the first pauses where a draw times a width is all there is to compute."""
-        if isinstance(self.backoff, Exponential):
-            return self.backoff.drawn, self.backoff.evenly
-        return self.backoff.delay, ()
+    def _limited(self) -> bool:
+        """Whether anything of its own but the attempts may forbid a retry."""
+        return self.cancelled is not None or self.budget is not None
+
+    def _forbidder(self) -> Callable[[float], End | None]:
+        """The function that says why no attempt may follow after a pause, or None; a token of the budget is taken last."""
+        own_budget, cancelled = self.budget, self.cancelled
+        outer_budget, outer_bound = shared.get, bound.get
+
+        def forbidden(delay: float) -> End | None:
+            if deadlines and (limit := outer_bound()) is not None and delay >= limit.remaining():
+                return DeadlineExceeded
+            if cancelled is not None and cancelled():
+                return Cancelled
+            budget = own_budget or (outer_budget() if budgets else None)
+            return BudgetExhausted if budget is not None and not budget.withdraw() else None
+
+        return forbidden
+
+    def _schedule(self) -> tuple[Callable[[int, float, Callable[[], float]], float], tuple[float, ...], bool]:
+        """What computes a pause; the widths of the first pauses where that is all there is to know, and whether to draw."""
+        backoff = self.backoff
+        # A class made from these may compute otherwise.
+        if type(backoff) is Exponential:
+            return backoff.drawn, backoff.widths, backoff.evenly
+        if type(backoff) is Constant:
+            return backoff.delay, backoff.widths, backoff.evenly
+        return backoff.delay, (), False
 
     def _classify(self, error: Exception) -> Outcome:
         outcome: Outcome = getattr(error, "recovery_outcome", RETRYABLE)
@@ -277,16 +305,27 @@ class Retry(Step):
     def _end(self, kind: End, story: Story, error: Exception) -> float:
         """Raise what the call ends with; RAISE when that is *error* itself, so that no frame of ours keeps it alive."""
         self._gave_up(story, kind.__name__)
-        made, pairs = story[0], story[2:]
         if self.reraise:
             _mark(error)
             return RAISE
-        history = [FailedAttempt(pairs[index], pairs[index + 1]) for index in range(0, len(pairs), 2)]
-        raise kind(made, error, (*history, FailedAttempt(error, 0.0)), self.service) from error
+        raise kind(story[0], error, (*_history(story), FailedAttempt(error, 0.0)), self.service) from error
+
+    def _interrupted(self, story: Story | None) -> DeadlineExceeded[Any]:
+        """What the call ends with when its deadline interrupts an attempt."""
+        told: Story = [0, 0.0] if story is None else story
+        told[0] += 1
+        self._gave_up(told, DeadlineExceeded.__name__)
+        return DeadlineExceeded(told[0], None, _history(told), self.service)
 
     def _gave_up(self, story: Story, why: str) -> None:
         if self._listeners.listening:
             self._listeners.tell(Event("gave_up", self.service, self.clock(), {"attempts": story[0], "why": why}))
+
+
+def _history(story: Story) -> tuple[FailedAttempt[Any], ...]:
+    """The failed attempts that *story* remembers, without the last where its error has ended everything."""
+    pairs = story[2:][-2 * HISTORY :]
+    return tuple(FailedAttempt(pairs[index], pairs[index + 1]) for index in range(0, len(pairs), 2))
 
 
 def _at_least(delay: float, asked: object, most: float) -> float:

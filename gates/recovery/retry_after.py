@@ -28,10 +28,13 @@ def parse_retry_after(header: str | None, wall_clock: Callable[[], float] = time
 
 
 def _until(date: str, now: float) -> float | None:
+    from datetime import UTC
     from email.utils import parsedate_to_datetime
 
     try:
-        seconds = parsedate_to_datetime(date).timestamp() - now
+        moment = parsedate_to_datetime(date)
+        # The date of a header is in Greenwich's time in each of its three forms, and one of them does not say so.
+        seconds = (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp() - now
     except (ValueError, TypeError, OverflowError, IndexError):
         return None
     return max(0.0, seconds) if seconds <= LONGEST else None

@@ -6,6 +6,8 @@ they began, so a queue and the timer of its head do; a call that ends in time is
 
 from __future__ import annotations
 
+from gates.recovery.locks import shared_lock
+
 TYPE_CHECKING = False
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop, Task, TimerHandle
@@ -65,10 +67,11 @@ class Timer:
         seconds: the length.
     """
 
-    __slots__ = ("_current_task", "_queue", "_queues", "_running", "seconds")
+    __slots__ = ("_current_task", "_lock", "_queue", "_queues", "_running", "seconds")
 
     def __init__(self, seconds: float) -> None:
         self.seconds = seconds
+        self._lock = shared_lock()
         self._queues: dict[AbstractEventLoop, Queue] = {}
         self._queue: Queue | None = None
         self._running: Callable[[], AbstractEventLoop] | None = None
@@ -108,8 +111,11 @@ class Timer:
         return isinstance(error, CancelledError) and not outer
 
     def _queue_of(self, loop: AbstractEventLoop) -> Queue:
-        if loop not in self._queues:
-            self._queues = {known: queue for known, queue in self._queues.items() if not known.is_closed()}
-            self._queues[loop] = Queue(loop, self.seconds)
-        self._queue = self._queues[loop]
-        return self._queue
+        with self._lock:
+            if loop not in self._queues:
+                self._queues = {known: queue for known, queue in self._queues.items() if not known.is_closed()}
+                self._queues[loop] = Queue(loop, self.seconds)
+            queue = self._queues[loop]
+        # The answer is not read back from the field, where another thread may have put its own loop's meanwhile.
+        self._queue = queue
+        return queue

@@ -9,6 +9,7 @@ Nothing of OpenTelemetry is imported: hand in its `trace.get_current_span`.
 from __future__ import annotations
 
 from gates.recovery.configuration import callable_
+from gates.recovery.events import watchable
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
@@ -48,6 +49,7 @@ class Tracing:
 
     def watch(self, source: CircuitBreaker | BreakerRegistry | Retry) -> None:
         """Trace what happens to *source* from now on."""
+        watchable("Tracing.watch", source)
         source.listen(self._told)
 
     def _told(self, event: Event) -> None:

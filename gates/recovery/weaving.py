@@ -4,18 +4,20 @@ A wrapper that takes `*args, **kwargs` costs 90 ns a layer, four times what a br
 their lines around the call, outermost first, and the whole is compiled once as a function with the callee's own signature:
 
     def call(url, *, timeout):                 # what a breaker around `fetch` becomes
-        _r_permit0 = _r_breaker1.gate or _r_admit2()
+        _r_permit0 = _r_breaker1.gate or _r_breaker1.admit()
         try:
             _r_result = _r_callee(url, timeout=timeout)
         except BaseException as _r_error:
-            _r_failed3(_r_permit0, _r_error)
+            _r_breaker1.failed(_r_permit0, _r_error)
             raise
         if _r_breaker1.alert:
-            _r_succeeded4(_r_permit0)
+            _r_breaker1.succeeded(_r_permit0)
         return _r_result
 """
 
 from __future__ import annotations
+
+from sys import modules
 
 from gates.recovery.configuration import ConfigurationError
 
@@ -160,14 +162,39 @@ def block(steps: Sequence[Step], colour: str) -> Callable[[], Any]:
 
 def colour_of(function: object) -> str:
     """What calling *function* gives: a value (sync), a coroutine (async), a generator or an async generator."""
-    while (partial := getattr(function, "func", None)) is not None and callable(partial) and hasattr(function, "keywords"):
+    # A mock has every attribute that it is asked for, so what is taken for a partial must look like one inside.
+    while isinstance(getattr(function, "keywords", None), dict) and callable(partial := getattr(function, "func", None)):
         function = partial
     function = getattr(function, "__func__", function)
     code = getattr(function, "__code__", None)
     if code is None and not isinstance(function, type):
         code = getattr(getattr(type(function), "__call__", None), "__code__", None)  # noqa: B004 - its code is meant
     flags = getattr(code, "co_flags", 0)
-    return next((colour for bits, colour in _COLOURS if flags & bits), SYNC)
+    return next((colour for bits, colour in _COLOURS if flags & bits), ASYNC if _marked(function) else SYNC)
+
+
+def _marked(function: object) -> bool:
+    """Whether *function* was marked as a coroutine function, by the value of asyncio or of inspect (from 3.12 on)."""
+    known = (("asyncio.coroutines", "_is_coroutine"), ("inspect", "_is_coroutine_mark"))
+    marks = [(name, getattr(modules.get(module), name, None)) for module, name in known]
+    return any(mark is not None and getattr(function, name, None) is mark for name, mark in marks)
+
+
+class Awaitable(BaseException):  # noqa: N818 - no error: it carries an awaitable out of the steps that can't await it
+    """What a function without a colour turned out to give; no Exception, so that no step makes anything of it."""
+
+
+def looked_at(function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """What *function* gives, which is raised as an Awaitable if it is one."""
+    result = function(*args, **kwargs)
+    if hasattr(result, "__await__"):
+        raise Awaitable(result)
+    return result
+
+
+async def waited_for(first: list[Any], function: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Any:
+    """What *function* gives in the end; the *first* time what it gave already."""
+    return await (first.pop() if first else function(*args, **kwargs))
 
 
 def nest(steps: Sequence[Step], source: Source, inner: Callable[[], None]) -> None:
@@ -218,7 +245,8 @@ def _signature(function: object) -> tuple[str, str]:
     """The parameters of *function* as they are declared and as they are passed on, without defaults."""
     bound = 1 if hasattr(function, "__self__") and hasattr(function, "__func__") else 0
     code = getattr(function, "__code__", None)
-    if code is None or code.co_argcount < bound:
+    # A mock of a coroutine function has a mock of code.
+    if not isinstance(code, type(_signature.__code__)) or code.co_argcount < bound:
         return "*args, **kwargs", "*args, **kwargs"
     # A bound method has the code of its function, whose first parameter is taken.
     count, positional_only = code.co_argcount - bound, max(0, code.co_posonlyargcount - bound)

@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 
 NEVER = float("-inf")
 
+SHORTEST = 1e-6
+"""Seconds of the shortest window; the number of a bucket on the clock must be one that a float can tell from the next."""
+
 
 class _Limits:
     """What both windows trip on.
@@ -39,6 +42,8 @@ class _Limits:
         self.slow_call_rate = number(f"{name}.slow_call_rate", slow_call_rate, 0.0, 1.0, above=True)
         if slow_call_duration is not None:
             number(f"{name}.slow_call_duration", slow_call_duration, 0.0, above=True)
+        elif self.slow_call_rate < 1.0:
+            raise ConfigurationError(f"{name}.slow_call_rate", slow_call_rate, "1 unless slow_call_duration is given")
         self.slow_call_duration = slow_call_duration
         self._failed = _fraction(self.failure_rate)
         self._slow = _fraction(self.slow_call_rate)
@@ -134,7 +139,7 @@ class TimeWindow(_Limits):
         slow_call_duration: float | None = None,
         slow_call_rate: float = 1.0,
     ) -> None:
-        self.seconds = number("TimeWindow.seconds", seconds, 0.0, above=True)
+        self.seconds = number("TimeWindow.seconds", seconds, SHORTEST)
         self.buckets = whole("TimeWindow.buckets", buckets, 1, 1000)
         super().__init__(failure_rate, minimum_calls, slow_call_duration, slow_call_rate)
         self.width = self.seconds / self.buckets

@@ -70,6 +70,32 @@ def test_one_that_is_cancelled_while_it_waits_loses_no_permit_even_in_the_tick_o
             assert (bulkhead.free, bulkhead.waiting) == (1, 0)
 
 
+def test_one_that_is_cancelled_after_its_grant_and_before_its_turn_gives_the_permit_on():
+    """The permit is handed over and the task is cancelled in one step of another task: the next in the queue gets it."""
+    bulkhead, ran = Bulkhead(1, queue=5), []
+
+    @bulkhead
+    async def operation(name: str) -> None:
+        await asyncio.sleep(1)
+        ran.append(name)
+
+    async def scene() -> None:
+        async def hold() -> None:
+            await operation("holder")
+            assert (bulkhead.free, bulkhead.waiting) == (0, 1)
+            waiter.cancel()
+
+        holder = asyncio.ensure_future(hold())
+        await asyncio.sleep(0)
+        waiter, last = asyncio.ensure_future(operation("waiter")), asyncio.ensure_future(operation("last"))
+        with pytest.raises(asyncio.CancelledError):
+            await waiter
+        await asyncio.gather(holder, last)
+
+    run(scene)
+    assert (ran, bulkhead.free, bulkhead.waiting) == (["holder", "last"], 1, 0)
+
+
 def test_random_cancellations_leave_full_capacity():
     """Two hundred tasks, a third of them cancelled at random moments: all permits are back, and nobody is in the queue."""
     for seed in range(5):

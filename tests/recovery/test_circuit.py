@@ -41,5 +41,5 @@ def test_a_breaker_moved_by_hand_has_no_outage_behind_it():
 
 def test_a_break_that_grows_beyond_all_numbers_is_as_long_as_the_longest():
     """After so many openings that the power overflows."""
-    config = CircuitBreakerConfig(1, 1.0, break_multiplier=1e200, max_recovery_timeout=30.0)
+    config = CircuitBreakerConfig(1, 1.0, break_multiplier=1e9, max_recovery_timeout=30.0)
     assert config.break_duration(100, lambda: 0.0, 0.0) == 30.0

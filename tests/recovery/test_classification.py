@@ -22,6 +22,31 @@ def test_the_most_specific_type_wins():
     assert classifier.classify(ConnectionRefusedError()) is Outcome.OVERLOAD
 
 
+@pytest.mark.parametrize(
+    ("errors", "outcome"),
+    [
+        ([ValueError(), ValueError()], Outcome.PERMANENT),
+        ([ConnectionError(), OSError()], Outcome.RETRYABLE),
+        ([ConnectionError(), BlockingIOError()], Outcome.OVERLOAD),
+        ([ConnectionError(), ValueError()], Outcome.EXHAUSTED),
+        ([ConnectionError(), KeyError()], Outcome.EXHAUSTED),
+        ([ValueError(), KeyError()], Outcome.PERMANENT),
+        ([KeyError(), CircuitBreakerOpen("a")], Outcome.IGNORED),
+        ([ExceptionGroup("inside", [ValueError()]), ValueError()], Outcome.PERMANENT),
+    ],
+)
+def test_a_group_means_what_its_errors_mean_together(errors, outcome):
+    """A task group wraps business errors; they neither retry nor trip. Where errors disagree no attempt mends all."""
+    classifier = ErrorClassifier(permanent=ValueError, ignored=KeyError, overload=BlockingIOError)
+    assert classifier.classify(ExceptionGroup("several", errors)) is outcome
+
+
+def test_a_group_that_is_named_itself_is_not_looked_into():
+    """Its type is configured, so that is the answer."""
+    classifier = ErrorClassifier(permanent=ValueError, retryable=ExceptionGroup)
+    assert classifier.classify(ExceptionGroup("several", [ValueError()])) is Outcome.RETRYABLE
+
+
 def test_the_predicate_is_asked_first_and_may_pass():
     """None means: ask on."""
     classifier = ErrorClassifier(permanent=ValueError, predicate=lambda error: Outcome.IGNORED if error.args else None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 from typing import Any
 
 import pytest
@@ -143,3 +144,29 @@ def test_the_suite_runs_in_real_time_too():
         seconds = 0.02
 
     assert not any(asyncio.run(check_all(Real(monotonic))).values())
+
+
+def test_an_implementation_with_an_error_of_its_own_is_told_so_and_nothing_is_left_over(caplog):
+    """A cancelled call that ends with another error is one sentence, not a traceback that nobody retrieved."""
+
+    class Swapping(Ours):
+        async def call(self, breaker, function):
+            try:
+                return await super().call(breaker, function)
+            except asyncio.CancelledError:
+                raise OSError("the connection was closed") from None
+
+    class SwappingRetries(OurRetries):
+        def retried(self, function, attempts, delay, deadline=None):
+            async def swapped():
+                try:
+                    return await Retry(attempts, Constant(delay), deadline=deadline, clock=self.clock)(function)()
+                except asyncio.CancelledError:
+                    raise OSError("the connection was closed") from None
+
+            return swapped
+
+    said(Swapping)
+    assert said(SwappingRetries)["cancellation_passes"]
+    gc.collect()
+    assert caplog.messages == []

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import datetime
 import gc
+import inspect
 import os
 import pickle
 import threading
@@ -15,6 +16,7 @@ import tracemalloc
 import pytest
 
 from gates.recovery import (
+    AdaptiveLimit,
     BreakerRegistry,
     CircuitBreaker,
     CircuitBreakerConfig,
@@ -23,11 +25,13 @@ from gates.recovery import (
     ConfigurationError,
     Constant,
     CountWindow,
+    Deadline,
     ErrorRecoveryConfig,
     ExhaustedRetries,
     FailedAttempt,
     Overloaded,
     Policy,
+    RateLimiter,
     ResultRejected,
     Retry,
     RetryBudget,
@@ -189,6 +193,14 @@ def test_the_wall_clock_is_never_asked(monkeypatch):
     assert RetryBudget(reserve=1.0).withdraw()
 
 
+@pytest.mark.parametrize(
+    "primitive", [AdaptiveLimit, BreakerRegistry, CircuitBreaker, Deadline, RateLimiter, Retry, RetryBudget]
+)
+def test_every_clock_is_monotonic_unless_another_is_given(primitive):
+    """Defaults are bound when the package is imported, so taking the wall clock away later would not show one."""
+    assert inspect.signature(primitive).parameters["clock"].default is time.monotonic
+
+
 def test_a_clock_that_steps_back_never_raises_and_extends_no_break():
     """Whatever it does, an open breaker admits a probe when the clock has reached its time."""
     clock = VirtualClock(100.0)
@@ -207,13 +219,25 @@ def test_a_clock_that_steps_back_never_raises_and_extends_no_break():
 def test_a_forked_child_finds_every_lock_unlocked():
     """A fork in the middle of somebody's transition: the child goes on."""
     locks = [shared_lock() for _ in range(64)]
-    for lock in locks:
-        lock.acquire()
+    held, done = threading.Event(), threading.Event()
+
+    def hold() -> None:
+        for lock in locks:
+            lock.acquire()
+        held.set()
+        done.wait()
+        for lock in locks:
+            lock.release()
+
+    # In a thread of its own, because a lock lets its holder in again, and after the fork that is the child.
+    holder = threading.Thread(target=hold)
+    holder.start()
+    held.wait()
     child = os.fork()
     if not child:
         os._exit(0 if all(lock.acquire(False) for lock in locks) else 1)
-    for lock in locks:
-        lock.release()
+    done.set()
+    holder.join()
     assert os.waitpid(child, 0)[1] == 0
 
 

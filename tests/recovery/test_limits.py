@@ -40,9 +40,28 @@ def test_many_calls_do_not_drift(in_full):
     calls = 1_000_001 if in_full else 20_001
     for _ in range(calls):
         limiter.enter()
-    # Each call may be rounded by what two readings of so late a clock are apart, and by no more.
-    due = (calls - 1) / 3
-    assert clock.now == pytest.approx(due, abs=calls * math.ulp(due))
+    assert clock.now == pytest.approx((calls - 1) / 3, abs=1e-9)
+
+
+@pytest.mark.parametrize("start", [1e7, 1.7e9])
+def test_a_clock_that_reads_high_does_not_drift_either(start):
+    """On a clock whose readings are 2e-9 s or 2e-7 s apart, twenty thousand calls are off by one such step at most."""
+    clock = VirtualClock(start)
+    limiter = RateLimiter(0.7, clock=clock, max_wait=10, sleep=clock.sleep)
+    for _ in range(20_001):
+        limiter.enter()
+    assert clock.now - start == pytest.approx(20_000 / 0.7, abs=math.ulp(start))
+
+
+def test_who_comes_late_does_not_get_the_time_back():
+    """After a pause the allowance begins anew: lateness beyond a clock's rounding is no credit beyond the burst."""
+    clock = VirtualClock(0.0)
+    limiter = RateLimiter(10.0, 2, clock=clock)
+    assert limiter.try_acquire()
+    clock.advance(0.1 + 1e-6)
+    assert [limiter.try_acquire() for _ in range(3)] == [True, True, False]
+    clock.advance(0.1 - 1e-6)
+    assert not limiter.try_acquire()
 
 
 def test_who_would_wait_too_long_is_told_when_to_come_back():
@@ -102,6 +121,19 @@ def test_a_clock_that_steps_back_makes_nobody_wait_for_it():
     assert limiter.try_acquire()
     clock.advance(3)
     assert limiter.try_acquire()
+
+
+def test_a_step_back_after_a_long_busy_time_costs_nothing_either():
+    """A limiter that was never idle counts many calls from one moment; none of them is waited for again."""
+    clock = VirtualClock(7200.0)
+    limiter = RateLimiter(10.0, 5, max_wait=1, clock=clock, sleep=clock.sleep)
+    for _ in range(1005):
+        limiter.enter()
+    for step in (-50.0, -3600.0):
+        clock.advance(step)
+        before = clock.now
+        limiter.enter()
+        assert clock.now - before == pytest.approx(0.1)
 
 
 def serve(limit, clock, capacity, calls) -> None:

@@ -9,6 +9,7 @@ from gates.recovery import (
     CircuitBreaker,
     CircuitBreakerConfig,
     CircuitBreakerOpen,
+    ConfigurationError,
     Constant,
     ExhaustedRetries,
     Retry,
@@ -80,6 +81,22 @@ def test_prometheus_client_takes_it_as_a_collector(collector):
     text = client.generate_latest(registry).decode()
     assert 'recovery_calls_total{breaker="prices",outcome="success"} 3.0' in text
     assert registry.get_sample_value("recovery_breaker_state", {"breaker": "prices", "state": "closed"}) == 1.0
+
+
+@pytest.mark.parametrize(
+    ("watch", "said"),
+    [
+        (lambda: Collector().watch(RetryBudget()), "a RetryBudget goes to watch_budget(name, budget)"),
+        (lambda: Collector().watch_budget("prices", 3), "Collector.watch_budget.budget is 3; allowed: a RetryBudget"),
+        (lambda: Collector().watch_budget(RetryBudget(), "prices"), "Collector.watch_budget.name"),
+        (lambda: Tracing(lambda: Span(True)).watch(3), "Tracing.watch is 3; allowed: a CircuitBreaker"),
+    ],
+)
+def test_what_can_not_be_watched_is_refused_at_once_and_not_at_the_first_scrape(watch, said):
+    """The error names what was handed in and what would do."""
+    with pytest.raises(ConfigurationError) as refused:
+        watch()
+    assert said in str(refused.value)
 
 
 def test_a_scrape_changes_nothing():

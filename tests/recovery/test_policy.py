@@ -18,11 +18,13 @@ from gates.recovery import (
     ConfigurationError,
     Constant,
     Deadline,
+    ErrorClassifier,
     ExhaustedRetries,
     Fallback,
     Hedge,
     Policy,
     RateLimiter,
+    RecoveryError,
     Retry,
     RetryBudget,
     TimeLimit,
@@ -81,6 +83,35 @@ def test_a_retry_may_wait_for_the_breaker(clock):
     retry = Retry(4, Constant(0.5), wait_for_breaker=True, sleep=clock.sleep)
     assert Policy(retry, breaker)(operation)() == "answer"
     assert clock.sleeps == [0.5, 9.5]
+
+
+@pytest.mark.parametrize(("outside", "state"), [("bulkhead", CircuitState.CLOSED), ("breaker", CircuitState.OPEN)])
+def test_a_crowd_opens_a_breaker_only_when_the_bulkhead_is_inside_it(clock, outside, state):
+    """What a limit of this process refuses is a failure to a breaker around it, and nothing to one inside."""
+    breaker, bulkhead = CircuitBreaker("b", CircuitBreakerConfig(3), clock=clock), Bulkhead(2)
+
+    @Policy(*((bulkhead, breaker) if outside == "bulkhead" else (breaker, bulkhead)))
+    async def healthy():
+        await asyncio.sleep(1)
+
+    async def crowd():
+        return await asyncio.gather(*(healthy() for _ in range(10)), return_exceptions=True)
+
+    run(crowd, clock)
+    assert breaker.state is state
+
+
+def test_with_a_retry_whatever_the_policy_gives_up_on_is_a_recovery_error(clock):
+    """A fallback for RecoveryError answers for every way in which an outage ends, and passes a business error on."""
+    retry = Retry(2, Constant(1), classifier=ErrorClassifier(permanent=LookupError), sleep=clock.sleep)
+    unpaid, taken, broken = Retry(2, budget=RetryBudget(burst=0)), Bulkhead(1), CircuitBreaker("b", clock=clock)
+    broken.isolate()
+    with Policy(taken).guard():
+        for steps in ((retry,), (unpaid,), (Deadline(0.5, clock=clock), retry), (retry, broken), (retry, taken)):
+            guarded = Policy(Fallback.value("stale", on=RecoveryError), *steps)
+            assert guarded(failing([]))() == "stale"
+    with pytest.raises(KeyError):
+        Policy(Fallback.value("stale", on=RecoveryError), retry).call({}.__getitem__, "no such item")
 
 
 def test_everything_fits_into_one_frame(clock):
@@ -260,7 +291,7 @@ def test_a_fallback_may_be_a_coroutine_function(clock):
         (lambda: Fallback(1), "Fallback.function is 1; allowed: something callable"),
         (lambda: Fallback(len, on=KeyboardInterrupt), "Fallback.on is <class 'KeyboardInterrupt'>"),
         (lambda: Bulkhead(0), "Bulkhead.limit is 0"),
-        (lambda: RateLimiter(0), "RateLimiter.rate is 0; allowed: a number above 0"),
+        (lambda: RateLimiter(0), "RateLimiter.rate is 0; allowed: a number at least 1e-09 and at most 1e+09"),
         (lambda: AdaptiveLimit(5, minimum=6), "AdaptiveLimit.initial is 5"),
     ],
 )

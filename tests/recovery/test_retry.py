@@ -127,21 +127,23 @@ def test_reraise_gives_the_last_error_itself(clock):
         Retry(2, Constant(0.1), reraise=True, sleep=clock.sleep)(Failing(9))()
 
 
+@pytest.mark.parametrize("failures", [0, 1])
+@pytest.mark.parametrize("classifier", [None, ErrorClassifier(retryable=BaseException)])
 @pytest.mark.parametrize("kind", [KeyboardInterrupt, SystemExit, GeneratorExit, asyncio.CancelledError])
-def test_what_is_no_exception_is_never_retried_and_passes_as_the_same_object(kind, clock):
-    """A cancelled task or a Ctrl-C ends the call at once, whatever the classifier says."""
+def test_what_is_no_exception_is_never_retried_and_passes_as_the_same_object(kind, classifier, failures, clock):
+    """A cancelled task or a Ctrl-C ends the call at once, in any attempt and whatever the classifier says."""
     error = kind()
     calls = []
 
-    @Retry(classifier=ErrorClassifier(retryable=BaseException), sleep=clock.sleep)
+    @Retry(9, Constant(1), classifier=classifier, sleep=clock.sleep)
     def operation() -> None:
         calls.append(1)
-        raise error
+        raise ConnectionError if len(calls) <= failures else error
 
     with pytest.raises(kind) as caught:
         operation()
     assert caught.value is error
-    assert (len(calls), clock.sleeps) == (1, [])
+    assert (len(calls), clock.sleeps) == (1 + failures, [1.0] * failures)
 
 
 def test_a_delay_of_nothing_does_not_sleep(clock):
@@ -229,12 +231,19 @@ def test_a_wrong_setting_is_named_with_value_and_range_at_construction(make, tex
     assert text in str(caught.value)
 
 
-def test_an_error_carries_at_most_the_last_32_attempts(clock):
-    """A retry of thousands of attempts does not keep thousands of tracebacks."""
+@pytest.mark.parametrize("backoff", [Constant(0), Constant(0, "equal")])
+@pytest.mark.parametrize(("attempts", "kept"), [(32, 32), (33, 33), (34, 33), (1000, 33)])
+def test_an_error_carries_at_most_the_last_32_attempts(backoff, attempts, kept, clock):
+    """Beside the one that ended it; a retry of thousands of attempts does not keep thousands of tracebacks."""
+    numbers = iter(range(1, attempts + 1))
+
+    def operation():
+        raise ConnectionError(next(numbers))
+
     with pytest.raises(ExhaustedRetries) as caught:
-        Retry(1000, Constant(0), sleep=clock.sleep, random=seeded(1))(Failing(9999))()
-    assert caught.value.attempts == 1000
-    assert len(caught.value.history) == 33
+        Retry(attempts, backoff, sleep=clock.sleep, random=seeded(1))(operation)()
+    assert caught.value.attempts == attempts
+    assert [each.error.args[0] for each in caught.value.history] == list(range(attempts + 1 - kept, attempts + 1))
 
 
 def test_decorators_may_be_stacked(clock):

@@ -12,6 +12,7 @@ from gates.recovery import (
     CircuitState,
     ConfigurationError,
     Constant,
+    Custom,
     DeadlineExceeded,
     DefaultErrorClassifier,
     ErrorClassifier,
@@ -60,10 +61,24 @@ def test_a_retry_makes_four_attempts_unless_told_otherwise(clock):
     assert len(calls) == 4
 
 
-@pytest.mark.parametrize("jitter", ["full", "equal", "decorrelated", "none"])
-def test_every_pause_is_the_one_of_the_schedule(jitter, clock):
+class Doubled(Constant):
+    """A schedule made from one of ours, which computes otherwise."""
+
+    def delay(self, attempt, previous, draw):
+        return 2 * super().delay(attempt, previous, draw)
+
+
+@pytest.mark.parametrize(
+    "schedule",
+    [
+        *(Exponential(0.1, 30.0, 1.5, jitter) for jitter in ("full", "equal", "decorrelated", "proportional", "none")),
+        *(Constant(0.5, jitter) for jitter in ("full", "equal", "none")),
+        Doubled(0.5),
+        Custom(lambda attempt: attempt / 8),
+    ],
+)
+def test_every_pause_is_the_one_of_the_schedule(schedule, clock):
     """Over fifty attempts, with the draws and the pause before it handed on."""
-    schedule = Exponential(0.1, 30.0, 1.5, jitter)
     operation, calls = raising(ConnectionError())
     with pytest.raises(ExhaustedRetries):
         Retry(50, schedule, sleep=clock.sleep, random=seeded(7))(operation)()
@@ -72,6 +87,14 @@ def test_every_pause_is_the_one_of_the_schedule(jitter, clock):
         expected.append(schedule.delay(attempt, expected[-1], draw))
     assert len(calls) == 50
     assert clock.sleeps == pytest.approx(expected[1:])
+
+
+def test_a_retry_without_end_remembers_no_more_errors_than_it_tells():
+    """While it goes on, too: the story of thousands of attempts is as long as that of 33."""
+    told, story = Retry(None, deadline=9.0).teller(), [0, 0.0]
+    for _ in range(5000):
+        told(story, ConnectionError())
+    assert (story[0], len(story)) == (5000, 2 + 2 * 33)
 
 
 @pytest.mark.parametrize(("asked", "pause"), [(0.5, 0.5), (0.0, 0.25), (45.0, 45.0), (90.0, 60.0), (float("inf"), 0.25)])

@@ -205,6 +205,7 @@ def test_a_late_result_is_not_counted_in_the_window_of_the_next_generation():
         (lambda: TimeWindow(0), "TimeWindow.seconds is 0"),
         (lambda: TimeWindow(60, buckets=0), "TimeWindow.buckets is 0"),
         (lambda: TimeWindow(60, slow_call_duration=-1), "TimeWindow.slow_call_duration is -1"),
+        (lambda: TimeWindow(60, slow_call_rate=0.5), "TimeWindow.slow_call_rate is 0.5; allowed: 1 unless"),
         (lambda: CircuitBreakerConfig(window=100), "window is 100; allowed: a CountWindow, a TimeWindow or None"),
     ],
 )
@@ -221,8 +222,11 @@ def test_a_wrong_window_is_refused_at_construction(make, text):
         (lambda: CountWindow(minimum_calls=0), "CountWindow.minimum_calls is 0; allowed: a whole number at least 1"),
         (lambda: CountWindow(slow_call_rate=0), "CountWindow.slow_call_rate is 0; allowed: a number above 0 and at most 1"),
         (lambda: CountWindow(slow_call_rate=1.5), "CountWindow.slow_call_rate is 1.5; allowed: a number above 0 and at most 1"),
-        (lambda: TimeWindow(slow_call_duration=0), "TimeWindow.slow_call_duration is 0; allowed: a number above 0"),
-        (lambda: TimeWindow(seconds=0), "TimeWindow.seconds is 0; allowed: a number above 0"),
+        (
+            lambda: TimeWindow(slow_call_duration=0),
+            "TimeWindow.slow_call_duration is 0; allowed: a number above 0 and at most 1e+09",
+        ),
+        (lambda: TimeWindow(seconds=0), "TimeWindow.seconds is 0; allowed: a number at least 1e-06 and at most 1e+09"),
         (lambda: TimeWindow(buckets=1001), "TimeWindow.buckets is 1001; allowed: a whole number at least 1 and at most 1000"),
     ],
 )

@@ -214,7 +214,7 @@ async def _cancelled_call(breakers: Breakers, breaker: Any) -> None:
     task = asyncio.ensure_future(awaited(lambda: breakers.call(breaker, asyncio.Event().wait)))
     await settle()
     task.cancel()
-    await asyncio.wait([task])
+    await asyncio.gather(task, return_exceptions=True)
 
 
 async def _depth(breakers: Breakers, breaker: Any) -> int:

@@ -55,7 +55,7 @@ async def cancellation_passes(retries: Retries) -> None:
     task = asyncio.ensure_future(awaited(retries.retried(hang, 3, 0.0)))
     await settle()
     task.cancel()
-    await asyncio.wait([task])
+    await asyncio.gather(task, return_exceptions=True)
     must(task.cancelled() and len(calls) == 1, f"a cancelled call was tried {len(calls)} times")
 
 

@@ -73,6 +73,13 @@ def handler(error: ExhaustedRetries[ConnectionError]) -> None:
     kept("bread")
 
 
+try:
+    function("bread")
+except ExhaustedRetries as ended:
+    # Nothing says what the operation raises, and yet nothing is unknown.
+    cause: Exception = ended.last_error
+
+
 function(7)  # type: ignore[arg-type]
 function("bread", colour="brown")  # type: ignore[call-arg]
 Client().ask()  # type: ignore[call-arg]
