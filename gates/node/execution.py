@@ -36,6 +36,8 @@ CREATE INDEX IF NOT EXISTS executions_by_age ON executions (at)
 KEPT_MS = 600_000
 """A coordinator that comes back later has the job carried out again, which gives the same result."""
 LONGEST_QUEUE = 1000
+UNCLAIMED = 60.0
+"""Seconds after which a computed result is forgotten that its coordinator, which may have given up this node, does not fetch."""
 _PROGRAM = str(Path(cpu_job.__file__))
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
 
@@ -212,8 +214,14 @@ class Executions:
             return True
         if work is None or len(self._computing) >= LONGEST_QUEUE:
             return False
-        self._computing[key] = asyncio.create_task(self._cpu(order.job, work["iterations"], work["seed"]))
+        task = self._computing[key] = asyncio.create_task(self._cpu(order.job, work["iterations"], work["seed"]))
+        task.add_done_callback(lambda done: asyncio.get_running_loop().call_later(UNCLAIMED, self._forget, key, done))
         return True
+
+    def _forget(self, key: Key, done: asyncio.Task[Done]) -> None:
+        """Let go of what nobody has fetched, which would count as load and fill the queue for ever."""
+        if self._computing.get(key) is done:
+            del self._computing[key]
 
     async def _cpu(self, job: str, iterations: int, seed: int) -> Done:
         async with self._slots:

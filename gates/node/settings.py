@@ -96,6 +96,7 @@ def load(path: Path | None, overrides: Mapping[str, Any]) -> Settings:
     checked, errors = _checked(values)
     if errors:
         places = {name: line for name, line in lines.items() if name not in overrides}
+        places |= dict.fromkeys({"name", "data"} - values.keys(), 1)  # what is not there is missing where the file begins
         told = sorted((places.get(name, 0), name, text) for name, text in errors)
         raise InvalidSettings("\n".join(_error(path, *error) for error in told))
     return Settings(**checked)

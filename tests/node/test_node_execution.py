@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 from mesh import Mesh, cpu, echo, node_of
 
-from gates.node import cpu_job
+from gates.node import cpu_job, execution
 from gates.node.cid import decode
 from gates.node.errors import Refusal
 from gates.node.execution import Order, compute, read_order
@@ -157,6 +157,22 @@ def test_echo_jobs_do_not_wait_for_cpu_jobs(tmp_path: Path) -> None:
             assert len(children_of(os.getpid())) <= max(1, (os.cpu_count() or 1) - 1)
             executions.cancel(COORDINATOR, [order.job for order in long])
         assert children_of(os.getpid()) == []
+
+    asyncio.run(run())
+
+
+def test_a_result_that_nobody_fetches_is_forgotten(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A coordinator that has given this node up leaves no load behind; one that comes back later gets it computed again."""
+    monkeypatch.setattr(execution, "UNCLAIMED", 0.0)
+
+    async def run() -> None:
+        async with node_of(Mesh(), tmp_path, 1) as node:
+            executions = node.lifecycle.executions
+            order = Order("job", cpu(10))
+            assert (await executions.carry_out(COORDINATOR, [order])).pending == ["job"]
+            while executions.load > 1 or node.registry.get_sample_value("icn_execution_computing_jobs"):
+                await asyncio.sleep(0.001)
+            assert (await executions.carry_out(COORDINATOR, [order])).pending == ["job"]
 
     asyncio.run(run())
 

@@ -35,7 +35,7 @@ def test_the_file_is_read_and_flags_go_over_it(tmp_path: Path) -> None:
 def test_every_error_has_file_line_and_field_and_all_come_at_once(tmp_path: Path) -> None:
     """Three wrong lines and one missing setting are four messages, in the order of the file."""
     assert refused(tmp_path, "name: Node A\nmana: -1\nbidding_window: 3\n") == [
-        "data: is missing",
+        "node.yaml:1: data: is missing",
         "node.yaml:1: name: expected 1 to 63 lower-case letters, digits and dashes, found 'Node A'",
         "node.yaml:2: mana: expected an integer from 0 to 1,000,000,000,000,000, found -1",
         f"node.yaml:3: bidding_window: no such setting; there are {', '.join(Settings.__dataclass_fields__)}",
