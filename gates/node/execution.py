@@ -37,7 +37,7 @@ KEPT_MS = 600_000
 """A coordinator that comes back later has the job carried out again, which gives the same result."""
 LONGEST_QUEUE = 1000
 UNCLAIMED = 60.0
-"""Seconds after which a computed result is forgotten that its coordinator, which may have given up this node, does not fetch."""
+"""Seconds after which a computed result is forgotten that its coordinator does not fetch; it may have given this node up."""
 _PROGRAM = str(Path(cpu_job.__file__))
 _ENVIRONMENT = {name: value for name, value in os.environ.items() if name == "LD_LIBRARY_PATH"}
 
