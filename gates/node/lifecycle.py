@@ -246,12 +246,14 @@ class Lifecycle:
 
     async def _follow(self, executor: str) -> None:
         """Ask for the receipts of what *executor* has under way, until nothing is."""
-        out = self._out.setdefault(executor, {})
+        out, asked = self._out.setdefault(executor, {}), dict[str, Job]()
         try:
             while out:
-                await self._ask(executor, dict(islice(out.items(), MOST_JOBS)), wait=POLL)
+                asked = dict(islice(out.items(), MOST_JOBS))
+                await self._ask(executor, asked, wait=POLL)
         except Exception:
-            self._set_aside(out)
+            # what was answered is no longer out, though nothing may have been written down for it
+            self._set_aside([job for job in asked | out if job in self._since])
             out.clear()
             raise
         finally:
