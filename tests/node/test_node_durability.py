@@ -13,7 +13,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from pathlib import Path
 
 import pytest
@@ -208,6 +208,21 @@ def test_hundreds_of_clients_that_take_no_answers_are_let_go(many_files: None, s
         assert node.ask("POST", "/dag/get", {"cid": cid}) == (200, data)
         assert resident(node) - before < 200
         assert node.metric("icn_connections") < 200
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_clients_that_send_thousands_of_requests_at_once_take_little(many_files: None, start: Start) -> None:
+    """200 clients send 8,000 requests each without waiting for an answer: less than 50 MiB, and others are served."""
+    node = start()
+    before = resident(node)
+    with ExitStack() as stack:
+        for _ in range(200):
+            client = stack.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=10))
+            client.setblocking(False)
+            with suppress(OSError):
+                client.send(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n" * 8000)
+        assert node.submit("among-them")[0] == 200
+        assert resident(node) - before < 50
 
 
 # --- what is synced before an answer ----------------------------------------------------------------------------------
