@@ -30,6 +30,8 @@ from typing import Any
 import psutil
 from closed_loop import ceiling, get, post, send_all
 
+from gates.target.ports import free_ports
+
 KEY = "capacity-key"
 HEADERS = f"X-API-Key: {KEY}\r\n"
 LIMIT = 120.0
@@ -236,7 +238,7 @@ def blocks(server: Server) -> int:
 
 def entropy(folder: Path, options: argparse.Namespace) -> None:
     """Blocks that one node has and another lacks: how long until both have the same root."""
-    ports = [_free() for _ in range(2)]
+    ports = free_ports(2, random.Random())
     names = ("node-a", "node-b")
     peers = {
         name: f"{other}=http://127.0.0.1:{port}" for name, other, port in zip(names, names[::-1], ports[::-1], strict=True)
@@ -271,13 +273,6 @@ PARTS: dict[str, Callable[[Path, argparse.Namespace], None]] = {
 # --- processes --------------------------------------------------------------------------------------------------------
 
 
-def _free() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
-
-
 @contextmanager
 def node(
     folder: Path, *arguments: str, name: str = "node-a", core: bool = False, command: tuple[str, ...] = ("-m", "gates.node")
@@ -294,7 +289,8 @@ def node(
 @contextmanager
 def nodes(folder: Path, count: int) -> Iterator[dict[str, Server]]:
     """A federation that is ready."""
-    ports = {f"node-{number}": _free() for number in range(count)}
+    names = [f"node-{number}" for number in range(count)]
+    ports = dict(zip(names, free_ports(count, random.Random()), strict=True))
     with ExitStack() as stack:
         servers = {}
         for name, port in ports.items():

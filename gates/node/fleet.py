@@ -10,6 +10,7 @@ import ctypes
 import http.client
 import json
 import os
+import random
 import secrets
 import signal
 import socket
@@ -18,8 +19,9 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
+from itertools import islice
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -31,6 +33,7 @@ ANSWERS_WITHIN = 3.0
 _PAUSE = 0.05
 _LOG_LINES = 12
 _PR_SET_PDEATHSIG = 1
+_PORTS = range(20_000, 32_768)
 
 
 class FleetError(Exception):
@@ -207,12 +210,16 @@ def _did(url: str, key: str) -> str:
 
 
 def _free_ports(count: int) -> list[int]:
-    """Ports that nobody listens on; held all at once, so that they differ."""
-    with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for each in sockets:
-            each.bind(("127.0.0.1", 0))
-        return [each.getsockname()[1] for each in sockets]
+    """Ports that nobody listens on, below those that the kernel gives to clients: one of these could be taken meanwhile."""
+    return list(islice(filter(_is_free, random.sample(_PORTS, len(_PORTS))), count))
+
+
+def _is_free(port: int) -> bool:
+    with socket.socket() as probe, suppress(OSError):
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        probe.bind(("127.0.0.1", port))
+        return True
+    return False
 
 
 def _tail(log: Path) -> str:

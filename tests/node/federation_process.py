@@ -6,7 +6,6 @@ import http.client
 import json
 import secrets
 import signal
-import socket
 import subprocess
 import sys
 import time
@@ -14,11 +13,13 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from random import Random
 from typing import Any
 
 from gates.node.clock import now_ms
 from gates.node.identity import Identity
 from gates.node.signatures import Message, sign
+from gates.target.ports import free_ports
 
 KEY = "key-of-the-tests"
 NODE = (sys.executable, "-m", "gates.node")
@@ -148,7 +149,8 @@ def running_federation(
     """
     reach = route or (lambda _source, _target, port: f"http://127.0.0.1:{port}")
     federation = Federation()
-    ports = {f"node-{'abcdefghij'[number]}": _free_port() for number in range(count)}
+    names = [f"node-{letter}" for letter in "abcdefghij"[:count]]
+    ports = dict(zip(names, free_ports(count, Random()), strict=True))
     with ExitStack() as stack:
         for name, port in ports.items():
             peers = ",".join(f"{other}={reach(name, other, ports[other])}" for other in ports if other != name)
@@ -168,10 +170,3 @@ def await_that(holds: Callable[[], bool], what: str, *, limit: float = PATIENCE)
     while not holds():
         assert time.monotonic() < end, f"not within {limit:g} s: {what}"
         time.sleep(0.01)
-
-
-def _free_port() -> int:
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        port: int = taken.getsockname()[1]
-        return port
