@@ -169,7 +169,7 @@ def ready_always_yes(tell: Tell) -> None:
     answer = health.json_answer  # type: ignore[attr-defined]
 
     def yes(value: Any, code: int = 200, headers: Any = None) -> Any:
-        if code == 503 and "ready" in value and value["checks"]["can_serve_requests"]:
+        if code == 503 and "ready" in value and value["started"] and not value["draining"]:
             tell("lied")
             return answer({**value, "ready": True}, 200, headers)
         return answer(value, code, headers)
