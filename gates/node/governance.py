@@ -255,19 +255,24 @@ class Governance:
     async def _found(self, proposal_id: str) -> State:
         """The state of a proposal; the peers are asked for one that has not come here yet."""
         state = self.state(proposal_id)
+        silent: list[str] = []
         if state is None:
-            await self._gather(proposal_id)
+            silent = await self._gather(proposal_id)
             state = self.state(proposal_id)
+        if state is None and silent:
+            raise Refusal(503, f"no such proposal here, and {', '.join(silent)} can't be asked", retry_after=1)
         if state is None:
             raise Refusal(404, "no such proposal")
         return state
 
-    async def _gather(self, proposal_id: str) -> None:
-        """Take over what the peers have of a proposal; one that can't be reached is left out."""
-        for peer, blocks in (await self.around.ask(proposal_id)).items():
+    async def _gather(self, proposal_id: str) -> list[str]:
+        """Take over what the peers have of a proposal; the names of those that can't be reached."""
+        answers = await self.around.ask(proposal_id)
+        for peer, blocks in answers.items():
             if blocks:
                 await self.around.put(blocks)
-            self.metrics.pulled.labels(peer).inc(len(blocks))
+            self.metrics.pulled.labels(peer).inc(len(blocks or ()))
+        return sorted(peer for peer, blocks in answers.items() if blocks is None)
 
     def _electorate(self, proposal: Proposal) -> frozenset[str]:
         members = self.known.electorate(self.around.dag.read, proposal)

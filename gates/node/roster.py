@@ -18,6 +18,9 @@ PATIENCE = 2.0
 MOST_BLOCKS = 20_000
 PATH = "/peer/governance/blocks"
 
+Asked = Callable[[str], Awaitable[dict[str, list[bytes] | None]]]
+"""What the peers have for a proposal, by name; None for one that can't be asked."""
+
 
 class Directory(Protocol):
     """What is asked of `federation.Federation`."""
@@ -28,6 +31,7 @@ class Directory(Protocol):
     def home(self, did: str) -> str: ...
     def dids(self) -> dict[str, str]: ...
     def alive(self) -> Sequence[Any]: ...
+    def peers(self) -> Sequence[Any]: ...
 
 
 class FederationRoster:
@@ -56,20 +60,21 @@ class FederationRoster:
         return None if None in dids else frozenset(did for did in dids if did is not None)
 
 
-def asking(federation: Directory, call: Callable[..., Awaitable[Any]]) -> Callable[[str], Awaitable[dict[str, list[bytes]]]]:
+def asking(federation: Directory, call: Callable[..., Awaitable[Any]]) -> Asked:
     """Asks all peers that are alive for their blocks of a proposal; *call* is `PeerClient.call`."""
 
-    async def ask_one(peer: str, proposal_id: str) -> list[bytes]:
+    async def ask_one(peer: str, proposal_id: str) -> list[bytes] | None:
         try:
             answer = await call(peer, "POST", PATH, {"proposal_id": proposal_id}, idempotent=True, timeout=PATIENCE)
             return _blocks(answer)
         except (PeerUnavailable, Refusal, RecoveryError):
-            return []
+            return None
 
-    async def ask(proposal_id: str) -> dict[str, list[bytes]]:
+    async def ask(proposal_id: str) -> dict[str, list[bytes] | None]:
         names = [str(peer.name) for peer in federation.alive()]
         answers = await asyncio.gather(*(ask_one(name, proposal_id) for name in names))
-        return dict(zip(names, answers, strict=True))
+        silent: dict[str, list[bytes] | None] = dict.fromkeys(str(peer.name) for peer in federation.peers())
+        return silent | dict(zip(names, answers, strict=True))
 
     return ask
 

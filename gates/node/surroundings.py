@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -57,6 +57,6 @@ class Surroundings:
     dag: Storage
     outbox: Outbox
     put: Callable[[Sequence[bytes]], Awaitable[Any]]
-    ask: Callable[[str], Awaitable[dict[str, list[bytes]]]]
+    ask: Callable[[str], Awaitable[Mapping[str, list[bytes] | None]]]
     now: Callable[[], int]
     wake: Callable[[], None] = lambda: None
