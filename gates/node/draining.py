@@ -5,7 +5,8 @@ answer with `Connection: close`. Then the node listens no more, answers what com
 has asked for a moment, and ends; all of it within the seconds that the settings give. A second signal ends it at once.
 
 A socket that is closed resets who waits in its queue, and there is always somebody under load. So the kernel is told first to
-take no more into it: who comes now is not answered, tries again, and finds nobody there.
+take no more into it: who comes now is not answered, tries again, and finds nobody there. Where it may not be told, the queue is
+as short as can be, and who comes in the instant of the closing is reset before a request of theirs was taken.
 """
 
 from __future__ import annotations
@@ -57,6 +58,12 @@ class DrainingServer(uvicorn.Server):
         self._task = asyncio.create_task(self._drain(sig), name="drain")
 
     async def _drain(self, sig: int) -> None:
+        try:
+            await self._finish_work()
+        finally:  # whatever went wrong, a node that was told to end must end
+            super().handle_exit(sig, None)
+
+    async def _finish_work(self) -> None:
         until = time.monotonic() + self._node.settings.drain_s
         server = self._node.server
         while server.in_flight and time.monotonic() < until - self._node.settings.drain_s / 2:
@@ -64,12 +71,11 @@ class DrainingServer(uvicorn.Server):
         await self._listen_no_more(until)
         while time.monotonic() < until and (server.in_flight or time.monotonic() - server.last < QUIET):
             await asyncio.sleep(PACE)
-        super().handle_exit(sig, None)
 
     async def _listen_no_more(self, until: float) -> None:
         """Let nobody in any more, and answer those who are in the queue already."""
         self._listener.listen(0)
-        _turn_away(self._listener)
+        turn_away(self._listener)
         await asyncio.sleep(ACCEPTING)
         while time.monotonic() < until and select.select([self._listener], [], [], 0)[0]:
             await asyncio.sleep(PACE)
@@ -77,8 +83,13 @@ class DrainingServer(uvicorn.Server):
             listening.close()
 
 
-def _turn_away(listener: socket.socket) -> None:
-    """Have the kernel drop what would open a connection, where it can be told to."""
-    if sys.platform == "linux":
-        program = ctypes.create_string_buffer(_NOBODY_NEW)
+def turn_away(listener: socket.socket) -> bool:
+    """Have the kernel drop what would open a connection; False where it may not be told: some let only root attach a filter."""
+    if sys.platform != "linux":
+        return False
+    program = ctypes.create_string_buffer(_NOBODY_NEW)
+    try:
         listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, struct.pack("HL", 4, ctypes.addressof(program)))
+    except OSError:
+        return False
+    return True

@@ -12,9 +12,18 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 
 import pytest
+import uvicorn
 from node_process import ECHO, KEY, RunningNode, Start
 
+from gates.node import draining
+
 pytestmark = pytest.mark.end_to_end
+
+
+def most_resets() -> int:
+    """None where a node may tell the kernel to let nobody in; elsewhere those who come in the instant of the closing."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        return 0 if draining.turn_away(listener) else 2
 
 
 def told_of_the_end(node: RunningNode, worker: int) -> tuple[list[str], Counter[str]]:
@@ -53,7 +62,7 @@ def test_no_request_is_dropped_when_a_node_is_told_to_end(start: Start) -> None:
         answers = [client.result() for client in clients]
     assert node.process.wait(10) == 0
     seen = sum((each for _, each in answers), Counter())
-    assert set(seen) == {"200"}, seen
+    assert seen.total() - seen["200"] <= most_resets(), seen
     promised = {job for jobs, _ in answers for job in jobs}
     assert len(promised) >= 190
     assert {job["job_id"] for job in start().jobs()} >= promised
@@ -98,7 +107,7 @@ def test_hundreds_of_clients_that_keep_their_connections_are_all_answered(start:
 
     asyncio.run(ask())
     assert node.process.wait(10) == 0
-    assert set(seen) == {"200"}, seen
+    assert seen.total() - seen["200"] <= most_resets(), seen
 
 
 def test_a_request_that_is_under_way_is_finished_and_ready_says_no_at_once(start: Start) -> None:
@@ -137,3 +146,17 @@ def test_a_second_signal_ends_a_node_that_waits(start: Start) -> None:
                 pass
         node.process.send_signal(signal.SIGTERM)
         assert node.process.wait(3) == 0
+
+
+def test_a_node_whose_draining_fails_ends_all_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Else a mistake on the way to the end would leave a node that can only be killed."""
+    with closing(socket.create_server(("127.0.0.1", 0))) as listener:
+        server = draining.DrainingServer(uvicorn.Config(lambda: None), None, listener)
+
+        async def fail() -> None:
+            raise PermissionError
+
+        monkeypatch.setattr(server, "_finish_work", fail)
+        with pytest.raises(PermissionError):
+            asyncio.run(server._drain(signal.SIGTERM))
+    assert server.should_exit
