@@ -245,8 +245,8 @@ def _signature(function: object) -> tuple[str, str]:
     """The parameters of *function* as they are declared and as they are passed on, without defaults."""
     bound = 1 if hasattr(function, "__self__") and hasattr(function, "__func__") else 0
     code = getattr(function, "__code__", None)
-    # A mock of a coroutine function has a mock of code.
-    if not isinstance(code, type(_signature.__code__)) or code.co_argcount < bound:
+    # A mock of a coroutine function has a mock of code, which some versions of Python let pass as an instance of the class.
+    if type(code) is not type(_signature.__code__) or code.co_argcount < bound:
         return "*args, **kwargs", "*args, **kwargs"
     # A bound method has the code of its function, whose first parameter is taken.
     count, positional_only = code.co_argcount - bound, max(0, code.co_posonlyargcount - bound)
