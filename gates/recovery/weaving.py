@@ -244,7 +244,7 @@ def _assemble(steps: Sequence[Step], source: Source, function: object, declared:
 def _signature(function: object) -> tuple[str, str]:
     """The parameters of *function* as they are declared and as they are passed on, without defaults."""
     bound = 1 if hasattr(function, "__self__") and hasattr(function, "__func__") else 0
-    code = getattr(function, "__code__", None)
+    code: Any = getattr(function, "__code__", None)
     # A mock of a coroutine function has a mock of code, which some versions of Python let pass as an instance of the class.
     if type(code) is not type(_signature.__code__) or code.co_argcount < bound:
         return "*args, **kwargs", "*args, **kwargs"
