@@ -16,6 +16,7 @@ class Observation:
         caused, healing: when it was caused, and when healing began; None when it came to neither.
         seen_start, seen_end: when the probe first saw it, and first saw it gone; None when it did not.
         detail: what the probe looked at and how often, or why it did not come to the fault.
+        way: which of the fault's ways was used; empty for a fault that has only one.
     """
 
     fault: str
@@ -27,6 +28,7 @@ class Observation:
     seen_start: float | None = None
     seen_end: float | None = None
     detail: str = ""
+    way: str = ""
 
     @property
     def seen(self) -> bool:

@@ -4,60 +4,90 @@
 
     faults:
       - {at: 33 %, for: 20 %, crash: {node: node-b}}
-      - {at: 60 %, for: 20 %, lock: {node: node-b, file: ledger.db}}
+      - {at: 60 %, for: 20 %, way: proxy, partition: {nodes: [node-b]}}
+
+The keys are the names of the entry points in the group `gates.faults`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, create_model, model_validator
 
-from gates.faults.crash import Crash, CrashSettings
-from gates.faults.locked import DatabaseLocked, LockSettings
+from gates import registry
 from gates.faults.timeline import PlannedFault
+from gates.faults.ways import ways_of
 from gates.fields import Ratio, Settings
 
-KEYS: Mapping[str, Crash | DatabaseLocked] = {"crash": Crash(), "lock": DatabaseLocked()}
+KEYS: Mapping[str, Any] = registry.plugins(registry.FAULTS)
 
 
-class FaultSpec(Settings):
+class FaultBase(Settings):
     """One fault: when it starts and how long it lasts, in shares of the load's duration, and what it is.
 
     Attributes:
         at: the start.
         lasting: the length, written `for`.
-        crash: kill a node and restart it.
-        lock: hold the write lock of a node's database.
+        way: the way to cause it; without it, the first that works here.
     """
 
     at: Ratio = Field(ge=0, lt=1)
     lasting: Ratio = Field(alias="for", gt=0, le=1)
-    crash: CrashSettings | None = None
-    lock: LockSettings | None = None
+    way: str = ""
 
     @model_validator(mode="after")
-    def _one(self) -> FaultSpec:
-        if sum(getattr(self, key) is not None for key in KEYS) != 1:
+    def _one(self) -> FaultBase:
+        if sum(getattr(self, _field(key)) is not None for key in KEYS) != 1:
             raise ValueError(f"expected exactly one of {', '.join(KEYS)}")
+        return self
+
+    @model_validator(mode="after")
+    def _known_way(self) -> FaultBase:
+        names = [way.name for way in ways_of(KEYS[self.key]) if way.name]
+        if self.way and self.way not in names:
+            raise ValueError(f"{self.key} has no way {self.way!r}; it has {', '.join(names) or 'only one, without a name'}")
         return self
 
     @property
     def key(self) -> str:
         """The key that says which fault it is."""
-        return next(key for key in KEYS if getattr(self, key) is not None)
+        return next(key for key in KEYS if getattr(self, _field(key)) is not None)
 
     @property
-    def settings(self) -> CrashSettings | LockSettings:
+    def settings(self) -> Any:
         """What is under that key."""
-        found: CrashSettings | LockSettings = getattr(self, self.key)
-        return found
+        return getattr(self, _field(self.key))
+
+    def mentions(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Each endpoint that it names, with its place below the key."""
+        settings = self.settings
+        if hasattr(settings, "mentions"):
+            yield from settings.mentions()
+        elif hasattr(settings, "node"):
+            yield ("node",), settings.node
 
     @model_validator(mode="after")
-    def _within(self) -> FaultSpec:
+    def _within(self) -> FaultBase:
         if self.at + self.lasting > 1 + 1e-9:
             raise ValueError(f"the fault ends after the load: at and for together are {(self.at + self.lasting) * 100:g} %")
         return self
+
+
+def _field(key: str) -> str:
+    return key.replace("-", "_")
+
+
+if TYPE_CHECKING:
+    FaultSpec = FaultBase
+else:
+    FaultSpec = create_model(
+        "FaultSpec",
+        __base__=FaultBase,
+        __doc__=FaultBase.__doc__,
+        **{_field(key): (fault.settings | None, Field(default=None, alias=key)) for key, fault in KEYS.items()},
+    )
 
 
 def overlap(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, PlannedFault] | None:
@@ -68,6 +98,6 @@ def overlap(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, PlannedFault]
 
 def planned(fault: FaultSpec, seconds: float) -> PlannedFault:
     """*fault* in seconds of a load that lasts *seconds*."""
-    kind, settings = KEYS[fault.key], fault.settings.model_dump(mode="json")
+    kind, settings = KEYS[fault.key], fault.settings.model_dump(mode="json", by_alias=True)
     start = fault.at * seconds
-    return PlannedFault(kind.name, settings, start, start + fault.lasting * seconds, kind.nodes(settings))
+    return PlannedFault(kind.name, settings, start, start + fault.lasting * seconds, kind.nodes(settings), fault.way)

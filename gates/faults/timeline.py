@@ -15,13 +15,17 @@ from gates.model import Target
 
 @dataclass(frozen=True, slots=True)
 class PlannedFault:
-    """A fault of the timeline: its name and settings, and its window in seconds from the start of load."""
+    """A fault of the timeline: its name and settings, and its window in seconds from the start of load.
+
+    *way* is the one that the scenario pins, or none; then, from `ways.chosen` on, the one that is used.
+    """
 
     name: str
     settings: Mapping[str, Any]
     start: float
     end: float
     nodes: tuple[str, ...]
+    way: str = ""
 
 
 def play(
@@ -51,7 +55,8 @@ def play(
 def _one(fault: PlannedFault, target: Target, kind: Any, clock: Callable[[], float], stop: Event) -> tuple[Watch, bool]:
     watch = Watch()
     try:
-        with kind.apply(target, fault.settings, clock=clock) as watch:
+        told = {"way": fault.way} if getattr(kind, "ways", ()) else {}
+        with kind.apply(target, fault.settings, clock=clock, **told) as watch:
             _wait(fault.end, clock, stop)
     except GatesError as error:
         watch.detail = f"{watch.detail}; {error.message}".lstrip("; ")
@@ -78,4 +83,5 @@ def _observation(fault: PlannedFault, watch: Watch) -> Observation:
         watch.seen_start,
         watch.seen_end,
         watch.detail,
+        fault.way,
     )

@@ -140,7 +140,8 @@ def _windows(course: Course) -> list[Window]:
     """Each fault as asked for and as seen, and the moment of recovery."""
     windows = []
     for observation in course.observations:
-        name = f"{observation.fault} of {', '.join(observation.nodes)}"
+        by = f" by {observation.way}" if observation.way else ""
+        name = f"{observation.fault} of {', '.join(observation.nodes)}{by}"
         windows.append(Window(name, observation.asked_start, observation.asked_end))
         if observation.seen_start is not None:
             end = course.load.end if observation.seen_end is None else observation.seen_end
@@ -153,14 +154,14 @@ def _windows(course: Course) -> list[Window]:
 
 
 def _faults(course: Course) -> Table:
-    columns = ("fault", "struck", "asked for", "caused", "seen", "healing", "seen over", "recovered", "how it was seen")
+    columns = ("fault", "way", "struck", "asked for", "caused", "seen", "healing", "seen over", "recovered", "how it was seen")
     rows = []
     for each in course.observations:
         took = recovered(course.load, each)
         asked = f"{_at(each.asked_start)} to {_at(each.asked_end)}"
         times = tuple(_at(moment) for moment in (each.caused, each.seen_start, each.healing, each.seen_end))
         back = "never" if took is None else f"{show(took, Unit.SECONDS)} after the healing"
-        rows.append((each.fault, ", ".join(each.nodes), asked, *times, back, each.detail))
+        rows.append((each.fault, each.way or "the only one", ", ".join(each.nodes), asked, *times, back, each.detail))
     return Table("Faults, in seconds from the start of load", columns, tuple(rows))
 
 

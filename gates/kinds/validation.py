@@ -15,6 +15,7 @@ from gates import codec, registry
 from gates.errors import GatesError
 from gates.faults import FAULTS
 from gates.faults.spec import FaultSpec, overlap, planned
+from gates.faults.ways import controls_of
 from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
 from gates.kinds.honesty import PERIOD, vital, watched
@@ -112,10 +113,10 @@ class Timeline(BaseModel):
 
     def _unknown_nodes(self) -> Iterable[InitErrorDetails]:
         for number, fault in enumerate(self.faults):
-            node = fault.settings.node
-            if node not in self.endpoints:
-                text = f"the target has no node {node!r}; it has {', '.join(self.endpoints)}"
-                yield mistake(text, ("faults", number, fault.key, "node"), node)
+            for place, node in fault.mentions():
+                if node not in self.endpoints:
+                    text = f"the target has no node {node!r}; it has {', '.join(self.endpoints)}"
+                    yield mistake(text, ("faults", number, fault.key, *place), node)
 
     def _unknown_invariants(self) -> Iterable[InitErrorDetails]:
         for number, name in enumerate(self.invariants):
@@ -153,13 +154,14 @@ class Validation:
         schema = Timeline.knowing(context.target.endpoints, known)
         timeline = context.read(settings.scenario, schema, setting="scenario")
         faults = tuple(planned(fault, load.seconds) for fault in timeline.faults)
+        there = context.target.controls
         trial = TrialPlan(load, faults, timeline.invariants, settings.replay)
         _check_criteria(trial, known, context)
         return KindPlan(
             settings=codec.to_json(trial),
             built_in=(*valid_criteria(context.criteria), _fault_seen()),
             samples=_Samples(trial, context.target, known).of(context.criteria),
-            controls=tuple(sorted({control for fault in faults for control in FAULTS[fault.name].controls})),
+            controls=tuple(sorted({each for fault in faults for each in controls_of(FAULTS[fault.name], fault.way, there)})),
             seconds=load.seconds + START_RETRY_AND_STOP,
         )
 

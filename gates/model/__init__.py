@@ -8,6 +8,7 @@ from gates.model.exhibit import Exhibit, IntervalRow, Intervals, Limit, Line, Lo
 from gates.model.measurement import Comparison, Criterion, Interval, Measurement, MetricSpec, criterion_id, split_criterion_id
 from gates.model.plan import Claim, Commit, History, Plan, PlannedGate, Request, RunRecord, TargetPlan
 from gates.model.plugin import (
+    CLIENTS,
     Fault,
     Fetch,
     Invariant,
@@ -15,19 +16,24 @@ from gates.model.plugin import (
     Kind,
     KindContext,
     KindPlan,
+    Links,
     Operation,
+    Pair,
     ProcessSpec,
     Ready,
     Samples,
     Target,
     TargetLayout,
     TargetPreset,
+    Traffic,
+    Way,
 )
 from gates.model.report import ClaimReport, CriterionReport, GateReport, Report
 from gates.model.result import Evidence, Finding, GateResult
 from gates.model.words import Comparator, Disposition, Execution, Level, Outcome, Rule, Severity, Unit, Verdict
 
 __all__ = [
+    "CLIENTS",
     "PROOF",
     "Base",
     "Claim",
@@ -59,11 +65,13 @@ __all__ = [
     "Level",
     "Limit",
     "Line",
+    "Links",
     "LogTail",
     "Measurement",
     "MetricSpec",
     "Operation",
     "Outcome",
+    "Pair",
     "Plan",
     "PlannedGate",
     "ProcessSpec",
@@ -82,9 +90,11 @@ __all__ = [
     "TargetLayout",
     "TargetPlan",
     "TargetPreset",
+    "Traffic",
     "Tree",
     "Unit",
     "Verdict",
+    "Way",
     "Window",
     "criterion_id",
     "proves",

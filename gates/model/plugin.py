@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gates.model.exhibit import Exhibit
 from gates.model.measurement import Criterion, Measurement, MetricSpec
 from gates.model.plan import Request, TargetPlan
 from gates.model.result import Finding, GateResult
+
+if TYPE_CHECKING:
+    from socket import socket
 
 T = TypeVar("T")
 
@@ -113,6 +116,7 @@ class ProcessSpec:
     env: Mapping[str, str] = field(default_factory=dict)
     port: int = 0
     proxy: bool = False
+    links: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,12 +144,80 @@ class TargetPreset(Protocol):
         ...
 
 
+CLIENTS = "clients"
+"""The end of a link that is no node: whoever sends requests to the target."""
+Pair = tuple[str, str]
+"""From and to: what the first sends to the second, whichever of them opened the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What becomes of the bytes that one end of a link sends to the other. The default lets all through at once.
+
+    Attributes:
+        cut: nothing passes; what a connection took on before is held, and arrives after the heal.
+        latency, jitter: seconds that bytes are late, and by how much that varies at most, both ways; their order stays.
+        rate: bytes a second of all connections of the link together; 0 for as many as come.
+        slice, pause: writes of at most so many bytes, and seconds between two of them; 0 for no slicing.
+        loss: the share of segments that are lost and sent again; on a TCP stream that is a stall, never a gap.
+        buffer: bytes that a connection takes on before it stops reading; 0 for the usual.
+    """
+
+    cut: bool = False
+    latency: float = 0.0
+    jitter: float = 0.0
+    rate: float = 0.0
+    slice: int = 0
+    pause: float = 0.0
+    loss: float = 0.0
+    buffer: int = 0
+
+
+class Links(Protocol):
+    """The control `links` of a running target: every way between two nodes, and from clients to nodes (`clients`).
+
+    *way* is what they are made of: `proxy`, or `namespace`. *pairs* holds both directions of every link.
+    """
+
+    way: str
+    pairs: frozenset[Pair]
+
+    def shape(self, traffic: Mapping[Pair, Traffic]) -> None:
+        """Let the given pairs carry their traffic like that from now on; a pair that is not given stays as it is."""
+        ...
+
+    def restore(self, pairs: Collection[Pair]) -> None:
+        """Let everything through on *pairs* again, first of all what was held."""
+        ...
+
+    def disturb(self, pairs: Collection[Pair], how: str) -> None:
+        """*how* is `reset`, `half-open` or `none`; struck are connections that the first end opened to the second.
+
+        `reset`: open connections and new ones are ended by RST. `half-open`: open connections lead nowhere from now on, without
+        a word to who opened them, and new ones are served. `none`: what leads nowhere is ended by RST, as a peer does that
+        knows nothing of a connection, and new connections are served.
+        """
+        ...
+
+    def dropped(self, pairs: Collection[Pair]) -> int | None:
+        """Packets that were dropped on *pairs* by the kernel's own count; None where the way has no such count."""
+        ...
+
+    def connect(self, source: str, target: str, patience: float) -> socket:
+        """A connection from *source* to *target* through the link, for probes. Raises OSError."""
+        ...
+
+
 class Target(Protocol):
-    """A running target, as kinds see it; *headers* are what every request to it carries."""
+    """A running target, as kinds see it; *headers* are what every request to it carries.
+
+    *links* is None unless the target was started with links (`running(..., links="proxy")`).
+    """
 
     endpoints: Mapping[str, str]
     controls: frozenset[str]
     headers: Mapping[str, str]
+    links: Links | None
 
     def kill(self, name: str) -> None: ...
     def start(self, name: str) -> None: ...
@@ -153,13 +225,44 @@ class Target(Protocol):
     def data(self, name: str) -> Path: ...
 
 
-class Fault(Protocol):
-    """A fault: *cause* it, let an independent probe *observe* it, *heal* it whatever happens."""
+@dataclass(frozen=True, slots=True)
+class Way:
+    """One of the ways to cause a fault.
+
+    Attributes:
+        name: as a scenario pins it: `way: proxy`.
+        controls: of the target, that it needs.
+        capabilities: of the machine, that it needs, by their names in `gates.faults.capability`.
+        links: what the target's links must be made of, for faults of links.
+        summary: one sentence; says so where it is another fault than the first way's.
+    """
 
     name: str
-    controls: tuple[str, ...]
+    controls: tuple[str, ...] = ()
+    capabilities: tuple[str, ...] = ()
+    links: str = ""
+    summary: str = ""
 
-    def apply(self, target: Target, settings: Mapping[str, Any]) -> AbstractContextManager[Any]: ...
+
+class Fault(Protocol):
+    """A fault (entry point `gates.faults`, by its key in a scenario).
+
+    It is caused on entering `apply`, seen by an independent probe, and healed on leaving whatever happens. *ways* are tried
+    in their order, and `apply` is told the one that was chosen. *settings* is a pydantic model; where it has a method
+    `mentions`, that gives (place, name) for each endpoint that it names, else it has a field `node`. `nodes` gives the
+    endpoints that it strikes.
+    """
+
+    name: str
+    settings: type[Any]
+    controls: tuple[str, ...]  # those of the first way
+    ways: tuple[Way, ...]
+
+    def nodes(self, settings: Mapping[str, Any]) -> tuple[str, ...]: ...
+
+    def apply(
+        self, target: Target, settings: Mapping[str, Any], *, clock: Callable[[], float], way: str
+    ) -> AbstractContextManager[Any]: ...
 
 
 class Fetch(Protocol):

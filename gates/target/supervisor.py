@@ -14,7 +14,7 @@ from random import Random
 from typing import Any
 
 from gates import registry
-from gates.model import LogTail, ProcessSpec, TargetLayout, TargetPlan
+from gates.model import Links, LogTail, ProcessSpec, TargetLayout, TargetPlan
 from gates.target.error import TargetError
 from gates.target.ports import free_ports, is_free
 from gates.target.process import Process
@@ -68,6 +68,7 @@ class RunningTarget:
         self.endpoints: Mapping[str, str] = {**own, **layout.urls, **proxied}
         self.controls: frozenset[str] = frozenset(layout.controls)
         self.headers: Mapping[str, str] = dict(layout.headers)
+        self.links: Links | None = None
         self.ready_paths: Mapping[str, str] = {name: spec.ready.http for name, spec in self._specs.items() if spec.ready.http}
         self.proxy_logs: Mapping[str, Path] = {name: _proxy_log(home, name) for name in proxied}
 
