@@ -110,6 +110,13 @@ def node_capacity(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def history(session: nox.Session) -> None:
+    """Measure what a history of a million operations takes on disk and to check, against its targets."""
+    install(session, "")
+    session.run("python", "benchmarks/history_cost.py", *session.posargs)
+
+
+@nox.session(default=False)
 def claims(session: nox.Session) -> None:
     """Write docs/claims.md from the claims and the latest run (-- PATH/TO/readiness.json for another)."""
     install(session, "")

@@ -1,0 +1,74 @@
+"""Reads that may be old when they say so."""
+
+from __future__ import annotations
+
+from hypothesis import given, settings
+from test_linear import histories, read, write
+
+from gates.history.access import Access, Action
+from gates.history.linear import first_misfit
+from gates.history.staleness import Staleness, staleness
+
+
+def aged(value: object, invoked: float, completed: float, age: float) -> Access:
+    """A read that says how old it is."""
+    return Access(Action.READ, value, invoked, completed, age)
+
+
+def looked_at(*history: Access, oldest: float = 10.0) -> Staleness:
+    """The staleness of one key."""
+    return staleness({"k": history}, oldest=oldest)
+
+
+OVERWRITTEN = (write(1, 0, 1), write(2, 4, 5))
+
+
+def test_an_old_value_with_its_age_is_right() -> None:
+    """It was current so long ago."""
+    found = looked_at(*OVERWRITTEN, aged(1, 6, 7, 1.5))
+    assert (found.wrong, found.checked, found.declared) == (0, 1, 1)
+
+
+def test_an_old_value_without_its_age_is_wrong() -> None:
+    """The client was told that it is fresh."""
+    found = looked_at(*OVERWRITTEN, read(1, 6, 7))
+    assert found.undeclared == (("k", read(1, 6, 7)),)
+    assert found.wrong == 1
+
+
+def test_an_age_that_is_too_young_is_wrong() -> None:
+    """The value is older than the answer says."""
+    assert looked_at(*OVERWRITTEN, aged(1, 8, 9, 2)).wrong == 1
+
+
+def test_a_read_older_than_allowed_is_wrong_though_it_says_so() -> None:
+    """Honesty is no excuse for an hour."""
+    found = looked_at(*OVERWRITTEN, aged(1, 20, 21, 16), oldest=10)
+    assert (len(found.too_old), len(found.undeclared), found.wrong) == (1, 0, 1)
+
+
+def test_a_value_that_nobody_wrote_is_no_old_one() -> None:
+    """Neither one that is from the future, nor one from nowhere."""
+    assert len(looked_at(*OVERWRITTEN, aged(3, 6, 7, 5)).phantoms) == 1
+    assert len(looked_at(read(1, 0, 1), write(1, 2, 3)).phantoms) == 1
+
+
+def test_nothing_is_read_rightly_before_the_first_write() -> None:
+    """The beginning counts as a value, and is over with the first write that was answered."""
+    assert looked_at(read(None, 0, 1), write(1, 2, 3)).wrong == 0
+    assert looked_at(write(1, 2, 3), read(None, 4, 5)).wrong == 1
+
+
+def test_an_unanswered_write_ends_nothing() -> None:
+    """It may not have taken effect yet; when it has, its value is right at any time later."""
+    history = (write(1, 0, 1), write(2, 4))
+    assert looked_at(*history, read(1, 90, 91)).wrong == 0
+    assert looked_at(*history, read(2, 90, 91)).wrong == 0
+
+
+@settings(max_examples=400, deadline=None)
+@given(histories([Action.WRITE, Action.READ]))
+def test_an_undeclared_stale_read_is_never_linearizable(history: list[Access]) -> None:
+    """Whatever this check calls wrong without an age, the stronger one does."""
+    if staleness({"k": history}).wrong:
+        assert first_misfit(history) is not None
