@@ -23,6 +23,7 @@ class CrashProbe(threading.Thread):
         super().__init__(name=f"probe-{node}", daemon=True)
         self._target, self._node, self._clock = target, node, clock
         self._address = _address(target.endpoints[node])
+        self._listening = getattr(target, "listens", None)
         self._finish = threading.Event()
         self.up = threading.Event()
         self.gone = threading.Event()
@@ -51,6 +52,8 @@ class CrashProbe(threading.Thread):
             self.back.set()
 
     def _listens(self) -> bool:
+        if self._listening is not None:  # itself: a link takes connections for a node that is dead
+            return bool(self._listening(self._node, PATIENCE))
         try:
             with socket.create_connection(self._address, PATIENCE):
                 return True

@@ -7,22 +7,25 @@ import gzip
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from random import Random
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
 from gates import codec
-from gates.faults import FAULTS
+from gates.faults import FAULTS, ways
+from gates.faults.capability import works
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault, play
 from gates.history.record import Recorder
 from gates.kinds import invariants as invariant
 from gates.kinds.honesty import Poll, Poller, vital
 from gates.kinds.replay import Retrier, chosen
+from gates.kinds.signals import Listener, Look
 from gates.load.plan import LoadPlan
-from gates.model import Fetch, Invariant, InvariantOutcome, LogTail, Operation, Request
+from gates.model import Fetch, Invariant, InvariantOutcome, LogTail, Operation, Request, Signals
+from gates.target.error import TargetError
 
 if TYPE_CHECKING:
     from gates.load.outcome import LoadOutcome
@@ -44,12 +47,14 @@ class TrialPlan:
         faults: their timeline, without overlaps.
         invariants: names of what must hold.
         replay: the share of acknowledged operations that is sent again.
+        error_budget: the share of operations that may go wrong on paths that no fault struck.
     """
 
     load: LoadPlan
     faults: tuple[PlannedFault, ...]
     invariants: tuple[str, ...]
     replay: float
+    error_budget: float = 0.01
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +67,9 @@ class Course:
         problems: what could not be done, in sentences.
         deaths: exit codes of processes that ended though nobody asked, by name.
         polls: of the readiness of nodes that could not be ready for a while.
+        looks: at the nodes' own metrics.
+        settled: when load and faults were over, when nothing moved any more, and whether it came to that; None when the target
+            did not say.
     """
 
     load: LoadOutcome
@@ -72,6 +80,8 @@ class Course:
     deaths: Mapping[str, int]
     logs: tuple[LogTail, ...]
     polls: tuple[Poll, ...] = ()
+    looks: tuple[Look, ...] = ()
+    settled: tuple[float, float, bool] | None = None
 
 
 @dataclass(slots=True)
@@ -83,7 +93,10 @@ class _Trial:
     invariants: Sequence[Invariant]
     request: Request
     fetch: Fetch
+    signals: Signals | None = None
     pollers: tuple[Poller, ...] = ()
+    listeners: tuple[Listener, ...] = ()
+    settled: tuple[float, float, bool] | None = None
 
     def run(self) -> Course:
         before, problems = self._before()
@@ -105,7 +118,9 @@ class _Trial:
         polls = tuple(poll for poller in self.pollers for poll in poller.polls)
         deaths = self.target.died()
         logs = self.target.logs() if deaths or problems else ()
-        return Course(load, observations, retries, _worst(found), tuple(dict.fromkeys(problems)), deaths, logs, polls)
+        looks = tuple(look for listener in self.listeners for look in listener.looks)
+        said = tuple(dict.fromkeys(problems))
+        return Course(load, observations, retries, _worst(found), said, deaths, logs, polls, looks, self.settled)
 
     def _before(self) -> tuple[Mapping[str, Any], list[str]]:
         try:
@@ -200,7 +215,11 @@ def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]
 
     assert request.gate.target is not None
     request.evidence.mkdir(parents=True, exist_ok=True)
-    with running(request.gate.target, folder=Path(request.folder), seed=request.seed) as target:
+    found = ways.chosen(plan.faults, FAULTS, request.gate.target.controls, works)
+    if found.problems:
+        raise TargetError("; ".join(found.problems), hint="`gates faults` says what works here")
+    plan = replace(plan, faults=found.faults)
+    with running(request.gate.target, folder=Path(request.folder), seed=request.seed, links=found.links) as target:
         return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints, target.headers)).run()
 
 

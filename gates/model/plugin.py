@@ -176,11 +176,13 @@ class Traffic:
 class Links(Protocol):
     """The control `links` of a running target: every way between two nodes, and from clients to nodes (`clients`).
 
-    *way* is what they are made of: `proxy`, or `namespace`. *pairs* holds both directions of every link.
+    *way* is what they are made of: `proxy`, or `namespace`. *pairs* holds both directions of every link, *opened* who opens
+    connections to whom.
     """
 
     way: str
     pairs: frozenset[Pair]
+    opened: tuple[Pair, ...]
 
     def shape(self, traffic: Mapping[Pair, Traffic]) -> None:
         """Let the given pairs carry their traffic like that from now on; a pair that is not given stays as it is."""
@@ -298,6 +300,30 @@ class InvariantOutcome:
     measurements: tuple[Measurement, ...]
     exhibits: tuple[Exhibit, ...] = ()
     findings: tuple[Finding, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Signals:
+    """What a target's own metrics say of a fault (entry point `gates.signals`, by the name of the target's preset).
+
+    A series is written as Prometheus does, `icn_peer_state{peer="{node}",state="down"}`, with no more labels than matter;
+    `{node}` stands for a node that a fault has struck.
+
+    Attributes:
+        path: where every node serves its metrics, in Prometheus' text format.
+        noticed: series that are above 0 on another node once it has noticed that the struck one is not well.
+        noticed_itself: those of the struck node itself.
+        breaker_state: gauge with the labels `breaker` and `state` (`open`, `half_open`, `closed`), 1 for the present state.
+        breaker_transitions: counter with the labels `breaker`, `before` and `after`.
+        calls: counter, on other nodes, of requests that were sent to the struck one, retries included.
+    """
+
+    path: str
+    noticed: tuple[str, ...] = ()
+    noticed_itself: tuple[str, ...] = ()
+    breaker_state: str = ""
+    breaker_transitions: str = ""
+    calls: str = ""
 
 
 class Invariant(Protocol):

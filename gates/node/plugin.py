@@ -64,7 +64,7 @@ class Federation:
         names = tuple(f"node-{letter}" for letter in string.ascii_lowercase[: settings.nodes])
         return TargetLayout(
             processes=tuple(_process(name, names, settings) for name in names),
-            controls=("kill", "start", "pause", "data"),
+            controls=("kill", "start", "pause", "data", "links"),
             headers={"X-API-Key": settings.api_key},
         )
 
@@ -74,4 +74,4 @@ def _process(name: str, names: Sequence[str], settings: FederationSettings) -> P
     module = ("gates.node.defects", settings.defect, "--") if settings.defect else ("gates.node",)
     options = ("--port", "{port}", "--data", "{data}", "--name", name, "--mana", str(settings.mana))
     command = (sys.executable, "-m", *module, *options, "--api-key", settings.api_key, "--peers", peers)
-    return ProcessSpec(name, command, Ready(http="/ready"))
+    return ProcessSpec(name, command, Ready(http="/ready"), links=tuple(peer for peer in names if peer != name))

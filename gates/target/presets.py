@@ -85,7 +85,7 @@ class CommandPreset:
         wanted = settings.ready
         ready = Ready(wanted.http, wanted.tcp or not (wanted.http or wanted.log), wanted.log, wanted.within)
         process = ProcessSpec(settings.name, settings.run, ready, settings.env, port=settings.port)
-        return TargetLayout((process,), controls=("kill", "start", "pause", "data"), headers=settings.headers)
+        return TargetLayout((process,), controls=("kill", "start", "pause", "data", "links"), headers=settings.headers)
 
 
 class UrlSettings(Settings):
@@ -113,14 +113,16 @@ class UrlSettings(Settings):
 
 
 class UrlPreset:
-    """Uses servers that run already; they can't be killed or paused."""
+    """Uses servers that run already; they can't be killed or paused, but our side of the way to them can be struck."""
 
     name = "url"
     settings = UrlSettings
     shorthand = "url"
 
     def layout(self, settings: UrlSettings) -> TargetLayout:
-        return TargetLayout(urls=settings.urls or {MAIN: settings.url}, headers=settings.headers)
+        urls = settings.urls or {MAIN: settings.url}
+        plain = all(url.startswith("http://") for url in urls.values())  # a proxy of ours can't stand before TLS
+        return TargetLayout(urls=urls, controls=("links",) if plain else (), headers=settings.headers)
 
 
 def base_url(text: str) -> str:

@@ -1,0 +1,222 @@
+"""What faults of links share: who is struck, how the links are changed and healed, and the probes that see it.
+
+::
+
+    partition: {nodes: [node-b]}                                   # from all other nodes, both ways
+    latency: {nodes: [node-b], with: clients, by: 100 ms}
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from typing import Annotated, Any, ClassVar, Literal, Self
+
+from pydantic import Field, model_validator
+
+from gates.errors import GatesError
+from gates.faults.link_probe import ANSWERED, Asker, LinkProbe, Look, Question, ask_anew
+from gates.faults.watch import Watch
+from gates.fields import Settings
+from gates.model import CLIENTS, Links, Pair, Target, Traffic, Way
+from gates.target.error import TargetError
+
+PATIENCE = 4.0
+NOTICE = 2.0
+FULL_WAY = 2
+NAMESPACE = Way("namespace", ("links",), ("namespace", "bridge", "nft"), "namespace", "packets are dropped between namespaces")
+PROXY = Way("proxy", ("links",), (), "proxy", "bytes are held between connections; needs nothing of the machine")
+Ends = Literal["nodes", "clients", "all"]
+
+
+class LinkSettings(Settings):
+    """Which links are struck.
+
+    Attributes:
+        nodes: the nodes at whose links the fault is.
+        others: the other ends, written `with`: all other `nodes`, `clients`, `all` of these, or a list of names.
+        direction: `both`, or only what the nodes send (`out`), or only what is sent to them (`in`).
+    """
+
+    default: ClassVar[Ends] = "all"
+
+    nodes: Annotated[tuple[str, ...], Field(min_length=1)]
+    others: Ends | tuple[str, ...] = Field(default="all", alias="with")
+    direction: Literal["both", "out", "in"] = "both"
+
+    @model_validator(mode="after")
+    def _apart(self) -> Self:
+        twice = sorted(set(self.nodes) & set(self.named))
+        if twice or len(set(self.nodes)) < len(self.nodes):
+            raise ValueError(f"{(twice or self.nodes)[0]} is named twice: a link has two different ends")
+        return self
+
+    @property
+    def named(self) -> tuple[str, ...]:
+        """The other ends that are named one by one."""
+        return self.others if isinstance(self.others, tuple) else ()
+
+    def mentions(self) -> Iterator[tuple[tuple[str | int, ...], str]]:
+        """Each endpoint that is named, with its place."""
+        yield from ((("nodes", number), name) for number, name in enumerate(self.nodes))
+        yield from ((("with", number), name) for number, name in enumerate(self.named) if name != CLIENTS)
+
+    def pairs(self, there: Collection[Pair]) -> tuple[Pair, ...]:
+        """From and to of all that is struck, of what is *there*."""
+        names = {end for pair in there for end in pair} - set(self.nodes)
+        other = {"nodes": names - {CLIENTS}, "clients": {CLIENTS}, "all": names}
+        ends = set(self.named) if self.named else other[str(self.others)]
+        out = {(node, end) for node in self.nodes for end in ends} if self.direction != "in" else set()
+        back = {(end, node) for node in self.nodes for end in ends} if self.direction != "out" else set()
+        return tuple(sorted((out | back) & set(there)))
+
+
+class LinkFault:
+    """A fault of links. A subclass says what becomes of the traffic, and by what looks that is seen."""
+
+    name: ClassVar[str]
+    settings: ClassVar[type[LinkSettings]]
+    ways: ClassVar[tuple[Way, ...]] = (PROXY,)
+    controls: ClassVar[tuple[str, ...]] = ("links",)
+    leaky = True
+    """Whether looks may get through unharmed while it lasts."""
+
+    def nodes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
+        """The endpoints that the fault strikes."""
+        return self.settings.model_validate(settings).nodes
+
+    def traffic(self, asked: Any) -> Traffic:
+        """What becomes of what passes on a struck pair."""
+        raise NotImplementedError
+
+    def question(self, asked: Any) -> Question:
+        """What a probe sends."""
+        return Question()
+
+    def struck(self, asked: Any, looks: Sequence[Look], ways: int) -> bool:
+        """Whether *looks* show the fault; *ways* says how many directions of the link are struck."""
+        raise NotImplementedError
+
+    def asker(self, target: Target, pair: Pair, clock: Callable[[], float]) -> Asker:
+        """How a probe asks."""
+        return ask_anew(target, pair, clock)
+
+    @contextmanager
+    def changed(self, links: Links, pairs: tuple[Pair, ...], asked: Any) -> Iterator[None]:
+        """The links, changed on entering and sound again on leaving."""
+        links.shape(dict.fromkeys(pairs, self.traffic(asked)))
+        try:
+            yield
+        finally:
+            links.restore(pairs)
+
+    @contextmanager
+    def apply(
+        self,
+        target: Target,
+        settings: Mapping[str, Any],
+        *,
+        clock: Callable[[], float] = time.monotonic,
+        way: str = "",
+    ) -> Iterator[Watch]:
+        """Change the links on entering, heal on leaving, also after an error. The watch is filled in by then.
+
+        Raises TargetError when the target has no such links, or they can't be changed.
+        """
+        asked = self.settings.model_validate(settings)
+        links = _links(target)
+        pairs = asked.pairs(links.pairs)
+        if not pairs:
+            raise TargetError(f"there is no link of {', '.join(asked.nodes)} that the fault could strike", location=self.name)
+        before, watch = links.dropped(pairs) or 0, Watch()
+        probes = self._probes(target, pairs, asked, clock)
+        try:
+            _all(probes, lambda probe: probe.sound, PATIENCE, clock)
+            with self.changed(links, pairs, asked):
+                watch.caused = clock()
+                _tell(probes, LinkProbe.caused, watch.caused)
+                _all(probes, lambda probe: probe.seen, NOTICE, clock)
+                try:
+                    yield watch
+                finally:
+                    watch.healing = clock()
+            _tell(probes, LinkProbe.healing, clock())
+            _all([probe for probe in probes if probe.seen.is_set()], lambda probe: probe.gone, PATIENCE, clock)
+        finally:
+            for probe in probes:
+                probe.finish()
+            self._judge(watch, probes, links, pairs, before)
+
+    def _probes(self, target: Target, pairs: Sequence[Pair], asked: Any, clock: Callable[[], float]) -> list[LinkProbe]:
+        """One, already running, for every link that connections are opened on and that is struck in a direction."""
+        assert target.links is not None
+        opened = [pair for pair in target.links.opened if pair in pairs or pair[::-1] in pairs]
+        probes = []
+        for pair in opened:
+            ways = (pair in pairs) + (pair[::-1] in pairs)
+            question = self.question(asked)
+            struck = _bound(self, asked, ways)
+            probes.append(LinkProbe(self.asker(target, pair, clock), pair, question, struck, clock))
+        for probe in probes:
+            probe.start()
+        return probes
+
+    def _judge(self, watch: Watch, probes: Sequence[LinkProbe], links: Links, pairs: Collection[Pair], before: int) -> None:
+        """Fill in what the probes saw: the fault is seen once all of them see it, and gone once all of them see it gone."""
+        leaks = sum(probe.leaks for probe in probes)
+        now = _dropped(links, pairs)
+        dropped = None if now is None else now - before
+        starts = [probe.seen_at for probe in probes]
+        ends = [probe.gone_at for probe in probes]
+        blind = not probes or (leaks and not self.leaky) or dropped == 0
+        if not blind and all(start is not None for start in starts):
+            watch.seen_start = max(start for start in starts if start is not None)
+            watch.seen_end = max(end for end in ends if end is not None) if None not in ends else None
+        looks = f"{sum(probe.looks for probe in probes):,} requests of {len(probes)} probes through the links"
+        told = [looks, f"{leaks} got through meanwhile" if leaks and not self.leaky else ""]
+        told.append("" if dropped is None else f"{dropped:,} packets dropped by the kernel's count")
+        missing = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in probes if probe.seen_at is None]
+        told.append(f"not seen on {', '.join(missing)}" if missing else "")
+        watch.detail = "; ".join(filter(None, told))
+
+
+def _bound(fault: LinkFault, asked: Any, ways: int) -> Callable[[Sequence[Look]], bool]:
+    return lambda looks: fault.struck(asked, looks, ways)
+
+
+def _links(target: Target) -> Links:
+    if target.links is None:
+        raise TargetError("the target was started without links that can be struck")
+    return target.links
+
+
+def _dropped(links: Links, pairs: Collection[Pair]) -> int | None:
+    try:
+        return links.dropped(pairs)
+    except GatesError:
+        return None
+
+
+def _tell(probes: Sequence[LinkProbe], what: Callable[[LinkProbe, float], None], when: float) -> None:
+    for probe in probes:
+        what(probe, when)
+
+
+def _all(
+    probes: Sequence[LinkProbe],
+    event: Callable[[LinkProbe], threading.Event],
+    patience: float,
+    clock: Callable[[], float],
+) -> None:
+    """Wait until *event* of every probe is set, at most for *patience* seconds together."""
+    until = clock() + patience
+    for probe in probes:
+        event(probe).wait(max(0.0, until - clock()))
+
+
+def answers(looks: Sequence[Look], fewest: int = 1) -> list[Look]:
+    """The last *fewest* looks when all of them were answered, else none."""
+    last = list(looks[-fewest:])
+    return last if len(last) == fewest and all(look.how == ANSWERED for look in last) else []
