@@ -15,6 +15,7 @@ FAULTS = "gates.faults"
 FLOWS = "gates.flows"
 INVARIANTS = "gates.invariants"
 DRILLS = "gates.drills"
+SIGNALS = "gates.signals"
 COMMANDS = "gates.commands"
 
 

@@ -6,10 +6,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gates import registry
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history.statements import availability, counts, recovery_time, undecided
 from gates.kinds.honesty import lies, shown
+from gates.kinds.objectives import objectives
 from gates.kinds.replay import changes
 from gates.kinds.trial import Course, TrialPlan
 from gates.load.plan import LoadPlan
@@ -23,6 +25,7 @@ from gates.model import (
     Level,
     Measurement,
     Request,
+    Signals,
     Table,
     Unit,
     Window,
@@ -62,6 +65,7 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
             *measurements(course.load, phases=phases, seed=request.seed),
             *fault_measurements(course),
             *lies(course.polls, plan.faults, course.observations),
+            *objectives(plan, course, _signals(request)),
             *(measurement for outcome in outcomes for measurement in outcome.measurements),
         ),
         findings=(*_findings(plan, course), *(finding for outcome in outcomes for finding in outcome.findings)),
@@ -71,6 +75,12 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
         attempt=request.attempt,
         expected={each.metric: tuple(plan.load.mix) for each in request.gate.criteria if each.selector == ALL},
     )
+
+
+def _signals(request: Request) -> Signals | None:
+    target = request.gate.target
+    found: Signals | None = registry.plugins(registry.SIGNALS).get(target.preset) if target else None
+    return found
 
 
 # --- measurements -----------------------------------------------------------------------------------------------------

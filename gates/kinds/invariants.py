@@ -56,21 +56,24 @@ def observe_settled(
     clock: Callable[[], float],
     sleep: Callable[[float], None],
     within: float | None = None,
+    on_rest: Callable[[bool], None] = lambda ended: None,
 ) -> tuple[dict[str, Any], bool]:
     """Observe what stands still; whether it does *within* so many seconds, by default the invariants' own. Raises OSError.
 
-    A target that stands still without having come to its end is watched for that long, and then observed as it is.
+    A target that stands still without having come to its end is watched for that long, and then observed as it is. *on_rest* is
+    called when the watch is over, before the whole answers are asked for, with whether all stood still and had come to its end.
     """
     bound = max((getattr(each, "within", PATIENCE) for each in invariants), default=PATIENCE)
     deadline = clock() + (bound if within is None else within)
     last, _ = _look(invariants, fetch, endpoints)
-    still = False
+    still = ended = False
     while clock() < deadline:
         sleep(PACE)
         now, ended = _look(invariants, fetch, endpoints)
         still, last = now == last, now
         if still and ended:
             break
+    on_rest(still and ended)
     return _observed(invariants, fetch, endpoints, last), still
 
 

@@ -13,7 +13,7 @@ from random import Random
 from threading import Event
 from typing import TYPE_CHECKING, Any
 
-from gates import codec
+from gates import codec, registry
 from gates.faults import FAULTS, ways
 from gates.faults.capability import works
 from gates.faults.observation import Observation
@@ -152,6 +152,8 @@ class _Trial:
                 raise
             finally:
                 recorder.add(load.result().operations)
+                for listener in self.listeners:
+                    listener.finish()
         return load.result(), observations, clock
 
     def _played(
@@ -164,10 +166,10 @@ class _Trial:
         def clock() -> float:
             return time.monotonic() - start
 
-        self.pollers = tuple(self._pollers(clock))
+        self.pollers, self.listeners = tuple(self._pollers(clock)), tuple(self._listeners(clock))
         try:
-            for poller in self.pollers:
-                poller.start()
+            for thread in (*self.pollers, *self.listeners):
+                thread.start()
             return play(self.plan.faults, self.target, FAULTS, clock=clock, stop=stop), clock
         finally:
             for poller in self.pollers:
@@ -180,11 +182,23 @@ class _Trial:
             url = self.target.endpoints[name] + self.target.ready_paths[name]
             yield Poller(name, url, self.target.headers, clock)
 
+    def _listeners(self, clock: Callable[[], float]) -> Iterator[Listener]:
+        """One for every node, where somebody has said what its metrics mean."""
+        if self.signals is not None:
+            for name, url in self.target.endpoints.items():
+                yield Listener(name, url, self.signals, self.target.headers, clock)
+
     def _settled(self, clock: Callable[[], float], when: str, problems: list[str]) -> Mapping[str, Any]:
         """What the target says once nothing moves any more; empty when it does not answer."""
-        endpoints = tuple(self.target.endpoints)
+        endpoints, over = tuple(self.target.endpoints), clock()
+
+        def on_rest(ended: bool) -> None:
+            self.settled = self.settled or (over, clock(), ended)
+
         try:
-            answers, settled = invariant.observe_settled(self.invariants, self.fetch, endpoints, clock=clock, sleep=time.sleep)
+            answers, settled = invariant.observe_settled(
+                self.invariants, self.fetch, endpoints, clock=clock, sleep=time.sleep, on_rest=on_rest
+            )
         except UNANSWERED as error:
             problems.append(f"{when} the target did not answer what the invariants ask: {error}")
             return {}
@@ -220,7 +234,9 @@ def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]
         raise TargetError("; ".join(found.problems), hint="`gates faults` says what works here")
     plan = replace(plan, faults=found.faults)
     with running(request.gate.target, folder=Path(request.folder), seed=request.seed, links=found.links) as target:
-        return _Trial(plan, target, invariants, request, invariant.fetcher(target.endpoints, target.headers)).run()
+        fetch = invariant.fetcher(target.endpoints, target.headers)
+        signals = registry.plugins(registry.SIGNALS).get(request.gate.target.preset)
+        return _Trial(plan, target, invariants, request, fetch, signals).run()
 
 
 def _shared(answers: Mapping[str, Any]) -> Mapping[str, Any]:

@@ -19,6 +19,7 @@ from gates.faults.ways import controls_of
 from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
 from gates.kinds.honesty import PERIOD, vital, watched
+from gates.kinds.objectives import FAULTED, HEALTHY, METRICS, OF_SIGNALS
 from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.flows import mistake
 from gates.load.metrics import catalogue
@@ -46,7 +47,9 @@ from gates.target.error import TargetError
 FEWEST_OPERATIONS = 200
 FEWEST_POLLS = 20
 START_RETRY_AND_STOP = 8.0
-HEALTHY, FAULTED = "healthy", "faulted"
+CALM = 2.0
+_BY_PATH = ("unavailable", "availability")
+_ANSWERS = ("stale.answers", "refused.answers")
 OWN = (
     MetricSpec(
         "recovery.time",
@@ -70,6 +73,7 @@ OWN = (
         "Polls of a node's readiness that were answered with yes while a database that it can't do without was seen locked.",
         at_least=FEWEST_POLLS,
     ),
+    *METRICS,
     MetricSpec("valid.fault", Unit.COUNT, Rule.CENSUS, "Faults whose start and end no independent probe saw."),
 )
 _LOAD_METRICS = ("latency.", "service.", "errors.", "lateness.", "unsent.", "requests.", "throughput")
@@ -81,10 +85,12 @@ class ValidationSettings(Settings):
     Attributes:
         scenario: path of a scenario with faults and invariants.
         replay: the share of acknowledged operations that clients send again after the faults; those of unknown outcome all are.
+        error_budget: the share of operations that may go wrong on paths that no fault struck; `budget.burnt` is measured by it.
     """
 
     scenario: str
     replay: Ratio = Field(default=0.1, ge=0, le=1)
+    error_budget: Ratio = Field(default=0.01, gt=0, lt=1)
 
 
 class Timeline(BaseModel):
@@ -155,7 +161,7 @@ class Validation:
         timeline = context.read(settings.scenario, schema, setting="scenario")
         faults = tuple(planned(fault, load.seconds) for fault in timeline.faults)
         there = context.target.controls
-        trial = TrialPlan(load, faults, timeline.invariants, settings.replay)
+        trial = TrialPlan(load, faults, timeline.invariants, settings.replay, settings.error_budget)
         _check_criteria(trial, known, context)
         return KindPlan(
             settings=codec.to_json(trial),
@@ -202,6 +208,7 @@ def _fault_seen() -> Criterion:
 def _check_criteria(trial: TrialPlan, known: Mapping[str, Any], context: KindContext) -> None:
     """Report criteria that this scenario can't measure, at their lines."""
     check_selectors(trial.load, [each for each in context.criteria if each.metric.startswith(_LOAD_METRICS)], context)
+    signals = context.plugins(registry.SIGNALS)
     measured_by = {metric.name: name for name, invariant in known.items() for metric in invariant.metrics}
     for criterion in context.criteria:
         where = f"criteria.{criterion.id}"
@@ -210,11 +217,26 @@ def _check_criteria(trial: TrialPlan, known: Mapping[str, Any], context: KindCon
             context.error(where, f"the scenario does not check the invariant {needed!r}", f"add {needed} to its invariants")
         if criterion.metric == "ready.lied" and not any(vital(fault) for fault in trial.faults):
             context.error(where, "no fault of the scenario keeps a node from being ready", "add a fault `lock: {...}`")
-        if criterion.metric == "unavailable" and (criterion.phase, criterion.selector) not in (
+        if criterion.metric in _BY_PATH and (criterion.phase, criterion.selector) not in (
             ("fault", HEALTHY),
             ("fault", FAULTED),
         ):
-            context.error(where, "not measured", f"write unavailable@fault/{HEALTHY} or unavailable@fault/{FAULTED}")
+            name = criterion.metric
+            context.error(where, "not measured", f"write {name}@fault/{HEALTHY} or {name}@fault/{FAULTED}")
+        if criterion.metric in OF_SIGNALS and context.target and context.target.preset not in signals:
+            hint = "a plug-in of the group gates.signals says where a target's metrics are and what they mean"
+            context.error(where, f"nobody says what the metrics of a target {context.target.preset!r} mean", hint)
+        _check_restored(criterion, trial, where, context)
+
+
+def _check_restored(criterion: Criterion, trial: TrialPlan, where: str, context: KindContext) -> None:
+    """Report a watch that is too short to tell what was before, or that it is so again."""
+    if criterion.metric != "restored.time":
+        return
+    start, end = faults_window(trial.faults)
+    if start - trial.load.warmup < CALM or trial.load.seconds - end < CALM:
+        hint = f"leave {CALM:g} s between the warm-up and the first fault, and after the last"
+        context.error(where, "there is no time to see how it was before, or that it is so again", hint)
 
 
 @dataclass(frozen=True, slots=True)
@@ -235,8 +257,12 @@ class _Samples:
         return {**samples(load, criteria, phases), **{name: found for name, found in own.items() if found is not None}}
 
     def _own(self, criterion: Criterion, censuses: set[str]) -> Samples | None:
-        if criterion.metric == "unavailable":
+        if criterion.metric in _BY_PATH:
             return self._census(self._during_faults(struck=criterion.selector == FAULTED))
+        if criterion.metric == "budget.burnt":
+            return self._census(self._never_struck())
+        if criterion.metric in _ANSWERS:
+            return self._census(self.trial.load.seconds)
         if criterion.metric == "ready.lied":
             return self._polls()
         if criterion.metric in censuses:
@@ -251,6 +277,12 @@ class _Samples:
             for fault in self.trial.faults
         ]
         return sum(shares)
+
+    def _never_struck(self) -> float:
+        """Seconds of the whole arrival rate that go to endpoints that no fault strikes, once the load is warm."""
+        struck = {name for fault in self.trial.faults for name in fault.nodes}
+        share = sum(name not in struck for name in self.target.endpoints) / len(self.target.endpoints)
+        return (self.trial.load.seconds - self.trial.load.warmup) * share
 
     def _polls(self) -> Samples:
         seconds = sum(watched(fault.start, fault.end) for fault in self.trial.faults if vital(fault))

@@ -16,6 +16,7 @@ Headers = Mapping[str, str]
 Found = tuple[Failure, str]
 Condition = Callable[[Any, Values], str]
 _HEADER = "header:"
+_OPTIONAL = "?"
 _SHOWN = 80
 
 
@@ -31,7 +32,7 @@ class Checker:
         self._contains = [Template(text, constants) for text in texts]
         self._json = [(_steps(path), path, _condition(wanted, constants)) for path, wanted in check.json_values.items()]
         self._headers = [(name.lower(), name, _condition(wanted, constants)) for name, wanted in check.headers.items()]
-        self._captures = [(name, place) for name, place in captures.items()]
+        self._captures = [(name, place.rstrip(_OPTIONAL), place.endswith(_OPTIONAL)) for name, place in captures.items()]
         self._parses = bool(self._json) or any(not place.startswith(_HEADER) for place in captures.values())
         self.wants_headers = bool(self._headers) or any(place.startswith(_HEADER) for place in captures.values())
         self.wanted = frozenset().union(*_wanted(check, constants))
@@ -40,6 +41,7 @@ class Checker:
     def look(self, code: int, headers: Headers, body: bytes, values: dict[str, str]) -> Found | None:
         """What is wrong with a response, or None; captured values are put into *values*."""
         if code not in self._status if self._status is not None else not 200 <= code < 300:
+            self._keep_of_refusal(headers, values)
             return Failure.STATUS, f"expected status {self._expected_status()}, got {code} {_short(body)}"
         if body == self._last_right:
             # the same bytes passed all these checks before, and nothing in them depends on the arrival
@@ -71,10 +73,18 @@ class Checker:
                 return Failure.BODY, f"{path}: {problem} in {_short(body)}"
         return self._capture(headers, document, values)
 
+    def _keep_of_refusal(self, headers: Headers, values: dict[str, str]) -> None:
+        """What a refused request may say of itself: optional captures from headers."""
+        for name, place, optional in self._captures:
+            if optional and place.startswith(_HEADER) and (found := headers.get(place[len(_HEADER) :].lower())) is not None:
+                values[name] = found
+
     def _capture(self, headers: Headers, document: Any, values: dict[str, str]) -> Found | None:
-        for name, place in self._captures:
+        for name, place, optional in self._captures:
             from_header = place.startswith(_HEADER)
             found = headers.get(place[len(_HEADER) :].lower(), MISSING) if from_header else _at(document, _steps(place))
+            if optional and (found is MISSING or found is None):
+                continue
             if found is MISSING or isinstance(found, (dict, list)) or found is None:
                 return (Failure.HEADER if from_header else Failure.BODY), f"nothing to capture at {place!r}"
             values[name] = found if isinstance(found, str) else json.dumps(found)

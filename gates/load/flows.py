@@ -16,7 +16,8 @@ The shape, in a scenario's `flows:`, in a file under `workflows/flows/`, or as a
                                                     # optional; a text is sent as it is, anything else as JSON
           capture: {job_id: job_id}                 # optional; name: dotted path (`jobs.0.id`), JSON pointer (`/jobs/0/id`)
                                                     # or `header:NAME`; an empty path is the whole body; a capture that is
-                                                    # not there is a wrong body
+                                                    # not there is a wrong body, unless its place ends with `?`; such a one of
+                                                    # a header is kept also of a refusal: retry_after: "header:Retry-After?"
           check:                                    # optional; without it any 2xx is right
             status: [200, 202]                      # one or several; default any 2xx
             json: {job_id: {type: string, matches: "^job-"}}
@@ -31,6 +32,7 @@ does not enclose a bare name is itself, so JSON texts need no escapes. Known nam
     {n}         number of the arrival in the schedule, from 0
     {key}       an idempotency key: unique for each arrival, the same for all steps of it, derived from the seed
     {uuid}      a UUID, unique for each arrival, derived from the seed
+    {slot}      a number from 0 to 15 that many arrivals share, derived from the seed: what stands under it is contended
     {endpoint}  name of the endpoint that serves this arrival
     and the flow's constants, and what earlier steps captured. Any other name is an error at its line.
 

@@ -15,6 +15,7 @@ from gates.load.flows import Flow, Step
 from gates.load.template import Template, Values, compact, in_header, in_json, in_path, plain
 
 _NONE: Values = MappingProxyType({})
+SLOTS = 16
 
 
 class Request:
@@ -54,7 +55,7 @@ class Request:
 class Program:
     """A flow against one endpoint; *headers* go with every request, unless a step has its own under that name."""
 
-    __slots__ = ("_needs_uuid", "_seed", "_value", "name", "requests", "wants_headers", "wants_values")
+    __slots__ = ("_needs_slot", "_needs_uuid", "_seed", "_value", "name", "requests", "wants_headers", "wants_values")
 
     def __init__(
         self, name: str, definition: Mapping[str, Any], endpoint: str, url: str, *, seed: int, headers: Values = _NONE
@@ -65,7 +66,8 @@ class Program:
         self.requests = tuple(Request(step, url, constants, headers) for step in flow.steps)
         self._value = None if flow.value is None else Template(compact(flow.value), constants, in_json)
         wanted = frozenset().union(*(request.wanted for request in self.requests))
-        self._needs_uuid = "uuid" in wanted or (self._value is not None and "uuid" in self._value.wanted)
+        wanted_at_all = wanted if self._value is None else wanted | self._value.wanted
+        self._needs_uuid, self._needs_slot = "uuid" in wanted_at_all, "slot" in wanted_at_all
         self.wants_headers = any(request.checker.wants_headers for request in self.requests)
         self.wants_values = bool(wanted) or any(step.capture for step in flow.steps) or self._value is not None
         self._seed = seed.to_bytes(16, "little", signed=True)
@@ -75,6 +77,8 @@ class Program:
         values = {"n": str(n), "key": self.key(n)}
         if self._needs_uuid:
             values["uuid"] = str(uuid.UUID(bytes=self._digest(n, b"uuid"), version=4))
+        if self._needs_slot:
+            values["slot"] = str(self._digest(n, b"slot")[0] % SLOTS)
         return values
 
     def key(self, n: int) -> str:
@@ -89,7 +93,7 @@ class Program:
 
     def answer(self, values: Values) -> dict[str, str] | None:
         """What a history records as the answer: all that was captured."""
-        return {name: text for name, text in values.items() if name not in ("n", "key", "uuid")} or None
+        return {name: text for name, text in values.items() if name not in ("n", "key", "uuid", "slot")} or None
 
     def _digest(self, n: int, purpose: bytes) -> bytes:
         return hashlib.blake2b(n.to_bytes(8, "little"), digest_size=16, key=self._seed, person=purpose).digest()

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 from urllib.parse import quote
 
-BUILT_IN = ("n", "key", "uuid", "endpoint")
+BUILT_IN = ("n", "key", "uuid", "slot", "endpoint")
 _PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _KEYED = {"Idempotency-Key": "{key}"}
+_SHARED = "shared-{endpoint}-{slot}"
+_WAIT = "header:Retry-After?"
 _CID = "^baf[a-z2-7]{56}$"
 _OPEN = "VotingOpen"
 
@@ -16,7 +18,7 @@ def _submission(kind: Mapping[str, Any]) -> dict[str, Any]:
         "path": "/mesh/submit",
         "headers": _KEYED,
         "body": {"manifest_cid": "bafyjobmanifest", "spec_json": {"kind": kind}, "cost_mana": 10},
-        "capture": {"job_id": "job_id"},
+        "capture": {"job_id": "job_id", "retry_after": _WAIT},
         "check": {"status": 200, "json": {"job_id": {"type": "string", "matches": "^bafkrei[a-z2-7]{52}$"}}},
     }
 
@@ -55,6 +57,11 @@ FLOWS: Mapping[str, Any] = {
         "value": {"cost_mana": 10},
         "steps": [_submission({"Cpu": {"iterations": 1000, "seed": 7}})],
     },
+    "submit_shared": {
+        "summary": "Clients submit the same job under the same few idempotency keys of a node, again and again.",
+        "value": {"key": _SHARED, "cost": 10},
+        "steps": [_submission({"Echo": {"payload": _SHARED}}) | {"headers": {"Idempotency-Key": _SHARED}}],
+    },
     "cancel_job": {
         "summary": "A client submits a job and cancels it at once; it may have ended before.",
         "value": {"cost_mana": 10},
@@ -65,6 +72,7 @@ FLOWS: Mapping[str, Any] = {
         "steps": [
             {
                 "path": "/account/me/mana",
+                "capture": {"balance": "balance", "age": "age_seconds?", "retry_after": _WAIT},
                 "check": {"status": 200, "json": {"balance": {"type": "integer", "at_least": 0}}},
             }
         ],

@@ -122,7 +122,9 @@ class OneJobPerKey(OverFederation):
         sent = Counter(operation.key for operation in asked if operation.status != "fail")
         duplicated = [key for key in sent if stored[key] > 1]
         known = {job.key for node in before.nodes.values() for job in node.jobs}
-        surplus = sorted(stored.keys() - known - {operation.key for operation in asked})
+        shared = {str(each.value["key"]) for each in history if isinstance(each.value, Mapping) and "key" in each.value}
+        duplicated += [key for key in sorted(shared) if stored[key] > 1]
+        surplus = sorted(stored.keys() - known - shared - {operation.key for operation in asked})
         rows = [
             ("keys sent", len(sent)),
             ("of which sent more than once", sum(times > 1 for times in sent.values())),

@@ -72,7 +72,7 @@ def test_a_scenario_becomes_a_plan_of_plain_values(tmp_path: Path) -> None:
         ("quick: 20 s", "quick: 2 s", 4, "the warm-up leaves nothing to measure"),
         ("{rate: 120/min,", "{rate: 120/min, shape: wavy,", 3, "expected 'constant'"),
         ("warmup: 2 s", "warmup: 2 s\nconections: 9", 5, "did you mean 'connections'?"),
-        ("{n}", "{m}", 7, "undefined variable {m}; defined here: {endpoint}, {key}, {n}, {uuid}"),
+        ("{n}", "{m}", 7, "undefined variable {m}; defined here: {endpoint}, {key}, {n}, {slot}, {uuid}"),
         ("path: /own", "path: own", 7, "match pattern"),
         ("method: POST", "method: HEAD", 7, "expected 'GET', 'POST'"),
         ("path: /own,", 'path: /own, headers: {A: "b\\nc"},', 7, "match pattern"),

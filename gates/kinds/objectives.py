@@ -1,0 +1,278 @@
+"""Recovery objectives: how soon a fault is noticed, what clients see of it, what breakers do, and when all is as before.
+
+| metric | from | to |
+|---|---|---|
+| detect.time | the fault was caused | a node's own metrics first tell of it |
+| restored.time | the healing began | throughput and p99 are back within 10 % of before, and stay |
+| back.time | the healing began | the last stale answer or 503 that a client saw |
+| converge.time | the load was over and all faults healed | nothing moves any more on any node |
+| breaker.open.time | the fault was caused | a breaker first opens |
+| breaker.closed.time | the healing began | every breaker that had opened is closed again |
+
+What did not come while it was watched takes at least as long as was watched.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+from gates.faults.observation import Observation
+from gates.kinds.signals import Opened, breakers, calls, noticed
+from gates.model import Interval, Measurement, MetricSpec, Operation, Rule, Signals, Unit
+
+if TYPE_CHECKING:
+    from gates.kinds.trial import Course, TrialPlan
+    from gates.load.outcome import LoadOutcome
+
+HEALTHY, FAULTED = "healthy", "faulted"
+LONGEST = 86_400.0
+WINDOW, STEP, LASTING = 1.0, 0.1, 2
+TENTH = 0.1
+AGE, RETRY_AFTER = "age", "retry_after"
+_BEYOND_ALL = "had not come when the watch ended: at least as long as was watched"
+
+
+def _time(name: str, summary: str) -> MetricSpec:
+    return MetricSpec(name, Unit.SECONDS, Rule.SINGLE, summary)
+
+
+METRICS = (
+    _time("detect.time", "From the fault to the first node whose own metrics tell of it."),
+    _time("restored.time", "From the start of healing until throughput and p99 are within 10 % of before, and stay for 2 s."),
+    _time("back.time", "From the start of healing to the last stale answer or 503 that a client saw."),
+    _time("converge.time", "From the end of load and faults until nothing moves any more on any node."),
+    _time("breaker.open.time", "From the fault to the first breaker that opens."),
+    _time("breaker.closed.time", "From the start of healing until every breaker that had opened is closed."),
+    MetricSpec(
+        "breaker.stuck",
+        Unit.COUNT,
+        Rule.CENSUS,
+        "Breakers that opened and did not close by way of half open.",
+    ),
+    MetricSpec(
+        "availability",
+        Unit.RATIO,
+        Rule.RATIO,
+        "Right answers to operations invoked while a fault was seen: /healthy on other nodes, /faulted on the struck ones.",
+        at_least=200,
+        phases=("fault",),
+        selectors=True,
+    ),
+    MetricSpec(
+        "budget.burnt",
+        Unit.FACTOR,
+        Rule.FACTOR,
+        "The part of the error budget that the whole run used, on the paths that no fault struck.",
+        at_least=200,
+    ),
+    MetricSpec(
+        "dependency.load",
+        Unit.FACTOR,
+        Rule.FACTOR,
+        "Requests a second of other nodes to the struck ones during the fault, in multiples of before.",
+        at_least=20,
+    ),
+    MetricSpec("stale.answers", Unit.COUNT, Rule.CENSUS, "Answers that said that they are old.", at_least=200),
+    MetricSpec("refused.answers", Unit.COUNT, Rule.CENSUS, "Operations that were answered with 503.", at_least=200),
+    MetricSpec("refused.unadvised", Unit.COUNT, Rule.CENSUS, "Answers with 503 and without Retry-After."),
+)
+OF_SIGNALS = frozenset({"detect.time", "breaker.open.time", "breaker.closed.time", "breaker.stuck", "dependency.load"})
+"""Metrics that need a target whose plug-in says where its own metrics are (`gates.signals`)."""
+
+
+def objectives(plan: TrialPlan, course: Course, signals: Signals | None) -> tuple[Measurement, ...]:
+    """All that can be told of *course*; a metric without data has no measurement."""
+    seen = [each for each in course.observations if each.caused is not None and each.seen_start is not None]
+    history = course.load.operations
+    return (
+        *_back(history, seen, course.load.end),
+        *_restored(plan, course, seen),
+        *_available(plan, course, seen),
+        *_converged(course),
+        *_answers(plan, history),
+        *(_told(plan, course, seen, signals) if signals is not None else ()),
+    )
+
+
+# --- times ------------------------------------------------------------------------------------------------------------
+
+
+def longest(metric: str, times: Sequence[float | None], watched: float) -> tuple[Measurement, ...]:
+    """The longest of *times*; where one is None, at least *watched*. Nothing without any."""
+    if not times:
+        return ()
+    if any(took is None for took in times):
+        beyond = max(watched, *(took for took in times if took is not None), 0.0)
+        return (Measurement(metric, beyond, Unit.SECONDS, 1, Interval(beyond, LONGEST, 1.0, _BEYOND_ALL)),)
+    return (Measurement(metric, max(took for took in times if took is not None), Unit.SECONDS, 1),)
+
+
+def _watched(seen: Sequence[Observation], end: float) -> float:
+    """For how long the end of the last fault was watched."""
+    return max(0.0, end - max((each.healing for each in seen if each.healing is not None), default=end))
+
+
+def _back(history: Sequence[Operation], seen: Sequence[Observation], end: float) -> tuple[Measurement, ...]:
+    times: list[float | None] = []
+    for fault, until in _stretches(seen, end):
+        odd = [each.completed for each in history if fault <= each.completed < until and _degraded(each)]
+        # an answer of the last second may have been followed by others that nobody asked for
+        times.append(None if odd and max(odd) > until - 1.0 and until == end else max(odd, default=fault) - fault)
+    return longest("back.time", times, _watched(seen, end))
+
+
+def _stretches(seen: Sequence[Observation], end: float) -> list[tuple[float, float]]:
+    """From each healing to the next fault, or to the *end*."""
+    healed = sorted(each.healing for each in seen if each.healing is not None)
+    begins = [each.caused for each in seen if each.caused is not None]
+    return [(heal, min((begin for begin in begins if begin > heal), default=end)) for heal in healed]
+
+
+def _degraded(operation: Operation) -> bool:
+    return operation.code == 503 or _answer(operation, AGE) is not None
+
+
+def _answer(operation: Operation, name: str) -> str | None:
+    found = operation.answer.get(name) if isinstance(operation.answer, dict) else None
+    return None if found is None else str(found)
+
+
+def _restored(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> tuple[Measurement, ...]:
+    """When windows of a second are as those before the first fault were."""
+    if not seen or any(each.healing is None for each in seen):
+        return ()
+    load, first = course.load, min(each.asked_start for each in seen)
+    starts = _steps(plan.load.warmup, first - WINDOW, WINDOW)
+    before = [window for start in starts if (window := _window(load, start)) is not None]
+    if len(before) < LASTING:
+        return ()
+    least = min(rate for rate, _ in before) * (1 - TENTH)
+    most = max(late for _, late in before) * (1 + TENTH)
+    times = [_first_sound(load, heal, until, least, most) for heal, until in _stretches(seen, plan.load.seconds)]
+    return longest("restored.time", times, _watched(seen, plan.load.seconds))
+
+
+def _first_sound(load: LoadOutcome, heal: float, until: float, least: float, most: float) -> float | None:
+    for start in _steps(heal, until - LASTING * WINDOW, STEP):
+        windows = [_window(load, start + number * WINDOW) for number in range(LASTING)]
+        if all(window is not None and window[0] >= least and window[1] <= most for window in windows):
+            return start - heal
+    return None
+
+
+def _steps(start: float, end: float, step: float) -> Iterator[float]:
+    return (start + number * step for number in range(max(0, math.floor((end - start) / step + 1e-9) + 1)))
+
+
+def _window(load: LoadOutcome, start: float) -> tuple[float, float] | None:
+    """Right answers and p99 of what was meant to start in a second from *start*; None when nothing was."""
+    import numpy as np
+
+    rows = (load.intended >= start) & (load.intended < start + WINDOW)
+    right = rows & load.right
+    if not rows.any() or not right.any():
+        return None if not rows.any() else (0.0, LONGEST)
+    return float(np.count_nonzero(right)), float(np.quantile(load.latency[rows], 0.99, method="inverted_cdf"))
+
+
+def _converged(course: Course) -> tuple[Measurement, ...]:
+    if course.settled is None:
+        return ()
+    over, took, still = course.settled
+    return longest("converge.time", [took - over if still else None], took - over)
+
+
+# --- what clients saw -------------------------------------------------------------------------------------------------
+
+
+def _available(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> Iterator[Measurement]:
+    from gates.load.statistics import clopper_pearson
+
+    load, healthy = course.load, [0, 0]
+    struck = {name for each in course.observations for name in each.nodes}
+    for selector in (HEALTHY, FAULTED):
+        invoked = wrong = 0
+        for each in seen:
+            until = load.end if each.seen_end is None else each.seen_end
+            asked = (
+                operation
+                for operation in load.operations
+                if (operation.endpoint in each.nodes) == (selector == FAULTED)
+                and (each.seen_start or 0.0) <= operation.invoked <= until
+            )
+            for operation in asked:
+                invoked, wrong = invoked + 1, wrong + (operation.status != "ok")
+        if invoked:
+            bound = clopper_pearson(wrong, invoked)
+            interval = Interval(1 - bound.high, 1 - bound.low, bound.level, bound.method)
+            yield Measurement("availability", 1 - wrong / invoked, Unit.RATIO, invoked, interval, "fault", selector)
+    for operation in load.operations:
+        if operation.endpoint not in struck and operation.invoked >= plan.load.warmup:
+            healthy[0], healthy[1] = healthy[0] + 1, healthy[1] + (operation.status != "ok")
+    if seen and healthy[0]:
+        bound, allowed = clopper_pearson(healthy[1], healthy[0]), plan.error_budget
+        interval = Interval(bound.low / allowed, bound.high / allowed, bound.level, bound.method)
+        yield Measurement("budget.burnt", healthy[1] / healthy[0] / allowed, Unit.FACTOR, healthy[0], interval)
+
+
+def _answers(plan: TrialPlan, history: Sequence[Operation]) -> Iterator[Measurement]:
+    """How many answers were old or refusals; only flows that would tell are counted."""
+    aged = [each for each in history if each.kind in _telling(plan, AGE)]
+    if aged:
+        yield Measurement("stale.answers", sum(_answer(each, AGE) is not None for each in aged), Unit.COUNT, len(aged))
+    told = [each for each in history if each.kind in _telling(plan, RETRY_AFTER)]
+    refused = [each for each in told if each.code == 503]
+    if told:
+        yield Measurement("refused.answers", len(refused), Unit.COUNT, len(told))
+    if refused:
+        unadvised = sum(_answer(each, RETRY_AFTER) is None for each in refused)
+        yield Measurement("refused.unadvised", unadvised, Unit.COUNT, len(refused))
+
+
+def _telling(plan: TrialPlan, name: str) -> frozenset[str]:
+    """The flows that keep *name* of an answer when it is there."""
+    flows = plan.load.flows.items()
+    return frozenset(flow for flow, definition in flows if any(name in step.get("capture", {}) for step in definition["steps"]))
+
+
+# --- what the target's metrics told -----------------------------------------------------------------------------------
+
+
+def _told(plan: TrialPlan, course: Course, seen: Sequence[Observation], signals: Signals) -> Iterator[Measurement]:
+    looks, end = course.looks, course.load.end
+    if not looks or not seen:
+        return
+    ends = [each.seen_end if each.seen_end is not None else end for each in seen]
+    lasted = max(until - (each.caused or 0.0) for each, until in zip(seen, ends, strict=True))
+    yield from longest("detect.time", [noticed(looks, signals, each) for each in seen], lasted)
+    first = min(each.caused for each in seen if each.caused is not None)
+    opened = [each for each in breakers(looks, signals) if each.opened >= first]
+    if opened:
+        yield Measurement("breaker.open.time", min(each.opened for each in opened) - first, Unit.SECONDS, 1)
+        yield from _closed(opened, seen, max(look.when for look in looks))
+    counted = calls(looks, signals, seen, plan.load.warmup)
+    before, during = round(counted.before), round(counted.during)
+    yield from _load_on_the_dead(before, during, counted.seconds_before, counted.seconds_during)
+
+
+def _closed(opened: Sequence[Opened], seen: Sequence[Observation], end: float) -> Iterator[Measurement]:
+    healed = max((each.healing for each in seen if each.healing is not None), default=None)
+    stuck = sum(each.closed is None or not each.probed for each in opened)
+    yield Measurement("breaker.stuck", stuck, Unit.COUNT, len(opened))
+    if healed is not None:
+        times = [None if each.closed is None else max(0.0, each.closed - healed) for each in opened]
+        yield from longest("breaker.closed.time", times, max(0.0, end - healed))
+
+
+def _load_on_the_dead(before: int, during: int, seconds_before: float, seconds_during: float) -> Iterator[Measurement]:
+    """The ratio of two rates; its interval is that of the share of all requests that came during the fault."""
+    from gates.load.statistics import clopper_pearson
+
+    if not before or not seconds_before or not seconds_during:
+        return
+    times, share = seconds_before / seconds_during, clopper_pearson(during, before + during)
+    low, high = (times * part / (1 - part) if part < 1 else LONGEST for part in (share.low, share.high))
+    interval = Interval(low, high, share.level, "clopper-pearson of the share that came during the fault")
+    yield Measurement("dependency.load", times * during / before, Unit.FACTOR, before + during, interval)
