@@ -127,6 +127,8 @@ class Connection:
     def lost(self, side: Side, *, rudely: bool) -> None:
         """The end *side* is gone; so is the other, once what came before has been written."""
         other = self.far if side is self.near else self.near
+        if self.stranded and side is self.far:
+            return  # who opened it is not told
         if self.stranded or other.transport is None:
             self.reset()
         elif side.passed and not rudely:
