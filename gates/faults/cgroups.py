@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gates.leftovers import held, unique
+from gates.leftovers import PREFIX, held, unique
 
 PERIOD_US = 100_000
 WIDE_OPEN = {
@@ -95,6 +95,25 @@ class Group:
         (self.places[controller].path / name).write_text(text)
 
 
+class Rising:
+    """Says whether one of a group's counters rose within the last *recent* seconds, and by how much in all."""
+
+    def __init__(self, group: Group, what: str, clock: Callable[[], float], recent: float) -> None:
+        self._group, self._what, self._clock, self._recent = group, what, clock, recent
+        self._first = self._last = group.count(what)
+        self._at = float("-inf")
+
+    def __call__(self) -> bool:
+        now, count = self._clock(), self._group.count(self._what)
+        if count > self._last:
+            self._last, self._at = count, now
+        return now - self._at < self._recent
+
+    @property
+    def gained(self) -> int:
+        return self._last - self._first
+
+
 @contextmanager
 def group(controllers: Sequence[str], part: str) -> Iterator[Group]:
     """A group of ours for *controllers*, gone afterwards. Raises OSError when this machine does not let us."""
@@ -111,6 +130,20 @@ def group(controllers: Sequence[str], part: str) -> Iterator[Group]:
                 raise OSError(f"the controller {controller} is not delegated to {parent}")
             places[controller] = Place(version, path)
         yield Group(places)
+
+
+def of(pid: int) -> Group:
+    """The group of ours that the process *pid* is in. Raises OSError when it is in none."""
+    mounts, places = _mounts(), {}
+    for line in Path(f"/proc/{pid}/cgroup").read_text().splitlines():
+        number, names, own = line.split(":", 2)
+        if own.rpartition("/")[2].startswith(PREFIX):
+            for name in ("memory", "cpu", "pids") if number == "0" else names.split(","):
+                root = mounts["" if number == "0" else name]
+                places[name] = Place(2 if number == "0" else 1, root / own.lstrip("/"))
+    if not places:
+        raise OSError(f"the process {pid} is in no group of ours")
+    return Group(places)
 
 
 def _parent(controller: str) -> tuple[int, Path]:

@@ -1,0 +1,109 @@
+"""What all faults share: cause, look, heal, and note when the look first saw the fault and first saw it over."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+from gates.faults.watch import Watch
+
+PACE = 0.01
+PATIENCE = 3.0
+NOTICE = 1.0
+Look = Callable[[], bool | None]
+"""Whether the fault is there now; None when this look can't tell. It has no part in causing the fault."""
+
+
+class Looker(threading.Thread):
+    """Looks every *pace* seconds until `finish`.
+
+    Seen is: not there, then, after `count`, there. Over is: not there in each look of *steady* seconds after that.
+    """
+
+    def __init__(self, look: Look, clock: Callable[[], float], *, pace: float = PACE, steady: float = 0.0) -> None:
+        super().__init__(name="looker", daemon=True)
+        self._look, self._clock, self._pace, self._steady = look, clock, pace, steady
+        self._counts, self._finish = threading.Event(), threading.Event()
+        self._since: float | None = None
+        self.calm, self.saw, self.over = threading.Event(), threading.Event(), threading.Event()
+        self.seen_start: float | None = None
+        self.seen_end: float | None = None
+        self.looks = 0
+
+    def count(self) -> None:
+        """The fault is being caused: from now on it counts."""
+        self._counts.set()
+
+    def run(self) -> None:
+        while not self._finish.is_set():
+            self._note()
+            self._finish.wait(self._pace)
+
+    def _note(self) -> None:
+        asked, counts = self._clock(), self._counts.is_set()
+        try:
+            there = self._look()
+        except (OSError, ValueError, LookupError):
+            there = None
+        self.looks += 1
+        if there is False:
+            self.calm.set()
+        if there and counts and self.calm.is_set() and self.seen_start is None:
+            self.seen_start = self._clock()
+            self.saw.set()
+        elif self.saw.is_set() and self.seen_end is None:
+            self._maybe_over(there, asked)
+
+    def _maybe_over(self, there: bool | None, asked: float) -> None:
+        if there is not False:
+            self._since = None if there else self._since
+            return
+        self._since = asked if self._since is None else self._since
+        if asked - self._since >= self._steady:
+            self.seen_end = self._since
+            self.over.set()
+
+    def finish(self) -> None:
+        """End the thread."""
+        self._finish.set()
+        self.join()
+
+
+@contextmanager
+def struck(
+    look: Look,
+    clock: Callable[[], float],
+    *,
+    cause: Callable[[], object],
+    heal: Callable[[], object],
+    how: Callable[[], str],
+    steady: float = 0.0,
+    pace: float = PACE,
+    notice: float = NOTICE,
+    patience: float = PATIENCE,
+) -> Iterator[Watch]:
+    """*cause* on entering, *heal* on leaving, also after an error; the watch is filled in by then.
+
+    *how* says in the end what was looked at. *notice* is how long a fault that is not seen yet is waited for before it may be
+    healed, *patience* how long its end is.
+    """
+    watch, looker = Watch(), Looker(look, clock, pace=pace, steady=steady)
+    looker.start()
+    try:
+        looker.calm.wait(patience)
+        watch.caused = clock()
+        looker.count()
+        try:
+            cause()
+            looker.saw.wait(notice)  # a heal within the looker's pace would hide the fault from it
+            yield watch
+        finally:
+            watch.healing = clock()
+            heal()
+            if looker.saw.is_set():
+                looker.over.wait(patience + steady)
+    finally:
+        looker.finish()
+        watch.seen_start, watch.seen_end = looker.seen_start, looker.seen_end
+        watch.detail = f"{how()}, {looker.looks} looks"
