@@ -19,7 +19,7 @@ from pydantic import Field, create_model, model_validator
 from gates import registry
 from gates.faults.timeline import PlannedFault
 from gates.faults.ways import ways_of
-from gates.fields import Ratio, Settings
+from gates.fields import WITH_UNITS, Ratio, Settings
 
 KEYS: Mapping[str, Any] = registry.plugins(registry.FAULTS)
 
@@ -98,6 +98,6 @@ def overlap(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, PlannedFault]
 
 def planned(fault: FaultSpec, seconds: float) -> PlannedFault:
     """*fault* in seconds of a load that lasts *seconds*."""
-    kind, settings = KEYS[fault.key], fault.settings.model_dump(mode="json", by_alias=True)
+    kind, settings = KEYS[fault.key], fault.settings.model_dump(mode="json", by_alias=True, context=WITH_UNITS)
     start = fault.at * seconds
     return PlannedFault(kind.name, settings, start, start + fault.lasting * seconds, kind.nodes(settings), fault.way)
