@@ -16,9 +16,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gates.faults.observation import Observation
+from gates.history.statements import availability, recovery_time
 from gates.kinds.signals import Opened, breakers, calls, noticed
 from gates.model import Interval, Measurement, MetricSpec, Operation, Rule, Signals, Unit
 
@@ -61,6 +63,22 @@ METRICS = (
         selectors=True,
     ),
     MetricSpec(
+        "flow.unavailable",
+        Unit.COUNT,
+        Rule.CENSUS,
+        "Operations of a flow without a right answer on nodes that were not struck, while a fault was seen.",
+        at_least=20,
+        phases=("fault",),
+        selectors=True,
+    ),
+    MetricSpec(
+        "flow.recovery",
+        Unit.SECONDS,
+        Rule.SINGLE,
+        "From the start of healing to the first right answer of the struck node to a flow, with no failure for a second.",
+        selectors=True,
+    ),
+    MetricSpec(
         "budget.burnt",
         Unit.FACTOR,
         Rule.FACTOR,
@@ -90,6 +108,7 @@ def objectives(plan: TrialPlan, course: Course, signals: Signals | None) -> tupl
         *_back(history, seen, course.load.end),
         *_restored(plan, course, seen),
         *_available(plan, course, seen),
+        *_by_flow(plan, course, seen),
         *_converged(course),
         *_answers(plan, history),
         *(_told(plan, course, seen, signals) if signals is not None else ()),
@@ -215,6 +234,29 @@ def _available(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> 
         bound, allowed = clopper_pearson(healthy[1], healthy[0]), plan.error_budget
         interval = Interval(bound.low / allowed, bound.high / allowed, bound.level, bound.method)
         yield Measurement("budget.burnt", healthy[1] / healthy[0] / allowed, Unit.FACTOR, healthy[0], interval)
+
+
+def _by_flow(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> Iterator[Measurement]:
+    """What each flow met on healthy paths during the faults, and how soon it was served again on the struck ones."""
+    load = course.load
+    for flow in plan.load.mix:
+        history = [each for each in load.operations if each.kind == flow]
+        parts = [
+            availability(
+                history,
+                [name for name in load.endpoints if name not in each.nodes],
+                each.seen_start or 0.0,
+                load.end if each.seen_end is None else each.seen_end,
+            )
+            for each in seen
+        ]
+        invoked = sum(part.invoked for part in parts)
+        if invoked:
+            wrong = sum(part.unavailable for part in parts)
+            yield Measurement("flow.unavailable", wrong, Unit.COUNT, invoked, None, "fault", flow)
+        times = [recovery_time(history, each.nodes, each.healing) for each in seen if each.healing is not None]
+        for measured in longest("flow.recovery", times, _watched(seen, load.end)):
+            yield replace(measured, selector=flow)
 
 
 def _answers(plan: TrialPlan, history: Sequence[Operation]) -> Iterator[Measurement]:

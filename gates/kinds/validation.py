@@ -24,7 +24,7 @@ from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.flows import mistake
 from gates.load.metrics import catalogue
 from gates.load.reading import read_scenario
-from gates.load.samples import check_selectors, samples
+from gates.load.samples import ALL, check_selectors, samples
 from gates.load.validity import valid_criteria
 from gates.model import (
     Comparator,
@@ -76,7 +76,7 @@ OWN = (
     *METRICS,
     MetricSpec("valid.fault", Unit.COUNT, Rule.CENSUS, "Faults whose start and end no independent probe saw."),
 )
-_LOAD_METRICS = ("latency.", "service.", "errors.", "lateness.", "unsent.", "requests.", "throughput")
+_LOAD_METRICS = ("flow.", "latency.", "service.", "errors.", "lateness.", "unsent.", "requests.", "throughput")
 
 
 class ValidationSettings(Settings):
@@ -259,6 +259,10 @@ class _Samples:
     def _own(self, criterion: Criterion, censuses: set[str]) -> Samples | None:
         if criterion.metric in _BY_PATH:
             return self._census(self._during_faults(struck=criterion.selector == FAULTED))
+        if criterion.metric == "flow.unavailable":
+            load = self.trial.load
+            share = min(map(load.share, load.mix)) if criterion.selector == ALL else load.share(criterion.selector)
+            return self._census(self._during_faults(struck=False) * share)
         if criterion.metric == "budget.burnt":
             return self._census(self._never_struck())
         if criterion.metric in _ANSWERS:
