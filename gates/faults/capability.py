@@ -162,5 +162,6 @@ PROBES: dict[str, Probe] = {
     "nft": partial(_rule, "ip saddr 127.9.9.9 counter drop"),
     "nft-numgen": partial(_rule, "numgen random mod 100 < 30 counter drop"),
     "netem": partial(_discipline, "netem", "delay", "1ms"),
+    "htb": partial(_discipline, "handle", "1:", "htb", "default", "1"),
     "tbf": partial(_discipline, "tbf", "rate", "8mbit", "burst", "32kb", "latency", "50ms"),
 }

@@ -95,22 +95,28 @@ class Group:
         (self.places[controller].path / name).write_text(text)
 
 
-class Rising:
-    """Says whether one of a group's counters rose within the last *recent* seconds, and by how much in all."""
+COUNTED = {"reclaimed": "memory", "oom": "memory", "throttled": "cpu", "forks": "pids"}
+RECENT = 2.0
 
-    def __init__(self, group: Group, what: str, clock: Callable[[], float], recent: float) -> None:
-        self._group, self._what, self._clock, self._recent = group, what, clock, recent
+
+class Rising:
+    """Says whether the kernel has counted more of *what* since the last look; None while there is a limit and it soon may."""
+
+    def __init__(self, group: Group, what: str, clock: Callable[[], float]) -> None:
+        self._group, self._what, self._clock = group, what, clock
         self._first = self._last = group.count(what)
         self._at = float("-inf")
 
-    def __call__(self) -> bool:
+    def __call__(self) -> bool | None:
         now, count = self._clock(), self._group.count(self._what)
         if count > self._last:
             self._last, self._at = count, now
-        return now - self._at < self._recent
+            return True
+        return None if self._group.limited(COUNTED[self._what]) and now - self._at < RECENT else False
 
     @property
     def gained(self) -> int:
+        """By how much it rose in all."""
         return self._last - self._first
 
 

@@ -100,49 +100,48 @@ time_t time(time_t *where) {
 
 /* --- the disk ------------------------------------------------------------------------------------------------------- */
 
-static int refuses(int file) {
-    int error = (int)control->refuse;
-    if (!error || !ours(file)) return 0;
-    COUNT(refused);
-    errno = error;
-    return 1;
-}
-
-#define REFUSING(result, name, parameters, arguments) \
-    result name parameters { \
-        REAL(name); \
-        return refuses(file) ? -1 : real arguments; \
-    }
-
-REFUSING(ssize_t, write, (int file, const void *bytes, size_t count), (file, bytes, count))
-REFUSING(ssize_t, pwrite, (int file, const void *bytes, size_t count, off_t at), (file, bytes, count, at))
-REFUSING(ssize_t, pwrite64, (int file, const void *bytes, size_t count, off64_t at), (file, bytes, count, at))
-REFUSING(ssize_t, writev, (int file, const struct iovec *parts, int count), (file, parts, count))
-
 static int64_t length(int file) {
     struct stat found;
     return fstat(file, &found) ? 0 : found.st_size;
 }
 
-/* A full disk lets a file be made shorter; one that is read-only does not. */
-#define RESIZING(name, type) \
-    int name(int file, type size) { \
+/* Whether to refuse a write of *count* bytes at *at*, or where the file stands when that is negative. A disk without space still
+ * takes what lies inside a file as it is. */
+static int refuses(int file, int64_t at, int64_t count) {
+    int error = (int)control->refuse;
+    if (!error || !ours(file)) return 0;
+    if (error == ENOSPC) {
+        int before = errno;
+        if (at < 0) at = fcntl(file, F_GETFL) & O_APPEND ? length(file) : lseek(file, 0, SEEK_CUR);
+        errno = before;
+        if (at >= 0 && at + count <= length(file)) return 0;
+    }
+    COUNT(refused);
+    errno = error;
+    return 1;
+}
+
+#define REFUSING(result, name, parameters, arguments, at, count) \
+    result name parameters { \
         REAL(name); \
-        if (control->refuse && (control->refuse == EROFS || size > length(file)) && refuses(file)) return -1; \
-        return real(file, size); \
+        return refuses(file, at, count) ? -1 : real arguments; \
     }
 
-RESIZING(ftruncate, off_t)
-RESIZING(ftruncate64, off64_t)
+REFUSING(ssize_t, write, (int file, const void *bytes, size_t count), (file, bytes, count), -1, (int64_t)count)
+REFUSING(ssize_t, pwrite, (int file, const void *bytes, size_t count, off_t at), (file, bytes, count, at), at, (int64_t)count)
+REFUSING(ssize_t, pwrite64, (int file, const void *bytes, size_t count, off64_t at), (file, bytes, count, at), at, (int64_t)count)
+REFUSING(ssize_t, writev, (int file, const struct iovec *parts, int count), (file, parts, count), -1, (int64_t)1 << 40)
+REFUSING(int, ftruncate, (int file, off_t size), (file, size), 0, size)
+REFUSING(int, ftruncate64, (int file, off64_t size), (file, size), 0, size)
 
 int posix_fallocate(int file, off_t at, off_t size) {
     REAL(posix_fallocate);
-    return refuses(file) ? (int)control->refuse : real(file, at, size);
+    return refuses(file, at, size) ? (int)control->refuse : real(file, at, size);
 }
 
 int posix_fallocate64(int file, off64_t at, off64_t size) {
     REAL(posix_fallocate64);
-    return refuses(file) ? (int)control->refuse : real(file, at, size);
+    return refuses(file, at, size) ? (int)control->refuse : real(file, at, size);
 }
 
 static int refuses_path(const char *path, int flags) {
