@@ -40,15 +40,19 @@ Struck = Callable[[Sequence[Look]], bool]
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What a probe sends: *padding* bytes beyond a plain request for *path*, and for how long it waits for the answer."""
+    """What a probe sends: *padding* bytes beyond a plain request for *path*, and for how long it waits for the answer.
+
+    *keep* asks for the connection to be kept open.
+    """
 
     path: str = "/"
     padding: int = 0
     patience: float = 0.5
+    keep: bool = False
 
     def text(self) -> bytes:
         """The request."""
-        lines = [f"GET {self.path} HTTP/1.1", "Host: gates", "Connection: close"]
+        lines = [f"GET {self.path} HTTP/1.1", "Host: gates", f"Connection: {'keep-alive' if self.keep else 'close'}"]
         lines += [f"X-Padding: {'x' * min(4000, left)}" for left in range(self.padding, 0, -4000)]
         return "\r\n".join([*lines, "", ""]).encode()
 
@@ -72,7 +76,7 @@ def ask_anew(target: Target, pair: Pair, clock: Callable[[], float]) -> Asker:
                 connection.sendall(text)
                 how, pieces = _listen(connection, asked + question.patience, clock)
         except OSError as error:
-            how, pieces = _named(error), ()
+            how, pieces = named(error), ()
         return Look(asked, how, clock() - asked, len(text), pieces)
 
     return ask
@@ -91,11 +95,12 @@ def _listen(connection: socket.socket, until: float, clock: Callable[[], float])
     except TimeoutError:
         pass
     except OSError as error:
-        return _named(error), tuple(pieces)
+        return named(error), tuple(pieces)
     return (ANSWERED if pieces else SILENT), tuple(pieces)
 
 
-def _named(error: OSError) -> str:
+def named(error: OSError) -> str:
+    """What became of a request that ended with *error*."""
     return SILENT if isinstance(error, TimeoutError) else RESET if isinstance(error, ConnectionError) else ENDED
 
 
@@ -103,13 +108,24 @@ class LinkProbe(threading.Thread):
     """Looks at the link of *pair* every 50 ms until `finish`, and notes when the fault was first seen and first seen gone.
 
     It must have seen the link sound before; only looks after the fault was caused show it, and only looks after the healing
-    show the link sound again. *leaks* counts the looks in between that showed no fault.
+    show the link sound again. *leaks* counts the looks in between that showed no fault; *fewest* looks in a
+    row are needed to see it.
     """
 
-    def __init__(self, ask: Asker, pair: Pair, question: Question, struck: Struck, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        ask: Asker,
+        pair: Pair,
+        question: Question,
+        struck: Struck,
+        clock: Callable[[], float],
+        *,
+        fewest: int = 1,
+    ) -> None:
         super().__init__(name=f"probe-{pair[0]}-{pair[1]}", daemon=True)
         self.pair = pair
         self._ask, self._question, self._struck, self._clock = ask, question, struck, clock
+        self._fewest = fewest
         self._finish = threading.Event()
         self._caused: float | None = None
         self._healing: float | None = None
@@ -152,11 +168,12 @@ class LinkProbe(threading.Thread):
         if look.asked < caused or not self.sound.is_set():
             return
         self._row.append(look)
-        if self._struck(tuple(self._row)):
-            self.seen_at = look.asked
+        if len(self._row) >= self._fewest and self._struck(tuple(self._row)):
+            self.seen_at = self._row[-self._fewest].asked
             self.seen.set()
 
     def finish(self) -> None:
         """End the thread."""
         self._finish.set()
         self.join()
+        getattr(self._ask, "close", lambda: None)()

@@ -17,7 +17,7 @@ from typing import Annotated, Any, ClassVar, Literal, Self
 from pydantic import Field, model_validator
 
 from gates.errors import GatesError
-from gates.faults.link_probe import ANSWERED, Asker, LinkProbe, Look, Question, ask_anew
+from gates.faults.link_probe import Asker, LinkProbe, Look, Question, ask_anew
 from gates.faults.watch import Watch
 from gates.fields import Settings
 from gates.model import CLIENTS, Links, Pair, Target, Traffic, Way
@@ -25,10 +25,11 @@ from gates.target.error import TargetError
 
 PATIENCE = 4.0
 NOTICE = 2.0
-FULL_WAY = 2
 NAMESPACE = Way("namespace", ("links",), ("namespace", "bridge", "nft"), "namespace", "packets are dropped between namespaces")
 PROXY = Way("proxy", ("links",), (), "proxy", "bytes are held between connections; needs nothing of the machine")
 Ends = Literal["nodes", "clients", "all"]
+Directions = tuple[bool, bool]
+"""Of a link: whether what is sent there is struck, and what comes back."""
 
 
 class LinkSettings(Settings):
@@ -39,8 +40,6 @@ class LinkSettings(Settings):
         others: the other ends, written `with`: all other `nodes`, `clients`, `all` of these, or a list of names.
         direction: `both`, or only what the nodes send (`out`), or only what is sent to them (`in`).
     """
-
-    default: ClassVar[Ends] = "all"
 
     nodes: Annotated[tuple[str, ...], Field(min_length=1)]
     others: Ends | tuple[str, ...] = Field(default="all", alias="with")
@@ -82,6 +81,8 @@ class LinkFault:
     controls: ClassVar[tuple[str, ...]] = ("links",)
     leaky = True
     """Whether looks may get through unharmed while it lasts."""
+    fewest = 1
+    """So many looks in a row are needed to see it."""
 
     def nodes(self, settings: Mapping[str, Any]) -> tuple[str, ...]:
         """The endpoints that the fault strikes."""
@@ -95,13 +96,17 @@ class LinkFault:
         """What a probe sends."""
         return Question()
 
-    def struck(self, asked: Any, looks: Sequence[Look], ways: int) -> bool:
-        """Whether *looks* show the fault; *ways* says how many directions of the link are struck."""
+    def struck(self, asked: Any, looks: Sequence[Look], directions: Directions) -> bool:
+        """Whether *looks* show the fault, the last being the newest."""
         raise NotImplementedError
 
     def asker(self, target: Target, pair: Pair, clock: Callable[[], float]) -> Asker:
         """How a probe asks."""
         return ask_anew(target, pair, clock)
+
+    def opened(self, links: Links, pairs: Sequence[Pair]) -> list[Pair]:
+        """The links with connections that the fault strikes, in one direction at least."""
+        return [pair for pair in links.opened if pair in pairs or pair[::-1] in pairs]
 
     @contextmanager
     def changed(self, links: Links, pairs: tuple[Pair, ...], asked: Any) -> Iterator[None]:
@@ -152,13 +157,11 @@ class LinkFault:
     def _probes(self, target: Target, pairs: Sequence[Pair], asked: Any, clock: Callable[[], float]) -> list[LinkProbe]:
         """One, already running, for every link that connections are opened on and that is struck in a direction."""
         assert target.links is not None
-        opened = [pair for pair in target.links.opened if pair in pairs or pair[::-1] in pairs]
         probes = []
-        for pair in opened:
-            ways = (pair in pairs) + (pair[::-1] in pairs)
-            question = self.question(asked)
-            struck = _bound(self, asked, ways)
-            probes.append(LinkProbe(self.asker(target, pair, clock), pair, question, struck, clock))
+        for pair in self.opened(target.links, pairs):
+            struck = _bound(self, asked, (pair in pairs, pair[::-1] in pairs))
+            asker, question = self.asker(target, pair, clock), self.question(asked)
+            probes.append(LinkProbe(asker, pair, question, struck, clock, fewest=self.fewest))
         for probe in probes:
             probe.start()
         return probes
@@ -182,8 +185,8 @@ class LinkFault:
         watch.detail = "; ".join(filter(None, told))
 
 
-def _bound(fault: LinkFault, asked: Any, ways: int) -> Callable[[Sequence[Look]], bool]:
-    return lambda looks: fault.struck(asked, looks, ways)
+def _bound(fault: LinkFault, asked: Any, directions: Directions) -> Callable[[Sequence[Look]], bool]:
+    return lambda looks: fault.struck(asked, looks, directions)
 
 
 def _links(target: Target) -> Links:
@@ -214,9 +217,3 @@ def _all(
     until = clock() + patience
     for probe in probes:
         event(probe).wait(max(0.0, until - clock()))
-
-
-def answers(looks: Sequence[Look], fewest: int = 1) -> list[Look]:
-    """The last *fewest* looks when all of them were answered, else none."""
-    last = list(looks[-fewest:])
-    return last if len(last) == fewest and all(look.how == ANSWERED for look in last) else []

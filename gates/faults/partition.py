@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pydantic import Field
 
 from gates.faults.link_probe import SILENT, Look, Question
-from gates.faults.network import NAMESPACE, PROXY, Ends, LinkFault, LinkSettings
+from gates.faults.network import NAMESPACE, PROXY, Directions, Ends, LinkFault, LinkSettings
 from gates.fields import Duration, Settings
 from gates.model import Links, Pair, Traffic
 
@@ -50,7 +50,7 @@ class Partition(LinkFault):
     def question(self, asked: PartitionSettings) -> Question:
         return Question(patience=min(0.5, asked.flapping.down / 2) if asked.flapping else 0.5)
 
-    def struck(self, asked: PartitionSettings, looks: Sequence[Look], ways: int) -> bool:
+    def struck(self, asked: PartitionSettings, looks: Sequence[Look], directions: Directions) -> bool:
         if asked.flapping and len(looks) > 1:  # in the row of looks; the one after the heal stands alone
             return any(look.how == SILENT for look in looks)
         return looks[-1].how == SILENT
@@ -105,5 +105,5 @@ class BlackHole(LinkFault):
     def traffic(self, asked: BlackHoleSettings) -> Traffic:
         return Traffic(cut=True)
 
-    def struck(self, asked: BlackHoleSettings, looks: Sequence[Look], ways: int) -> bool:
+    def struck(self, asked: BlackHoleSettings, looks: Sequence[Look], directions: Directions) -> bool:
         return looks[-1].how == SILENT

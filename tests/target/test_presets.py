@@ -19,7 +19,7 @@ def test_a_command_waits_for_tcp_unless_told_otherwise() -> None:
     layout = CommandPreset().layout(CommandSettings.model_validate({"run": ["./server", "{port}"]}))
     assert layout.processes[0].name == "main"
     assert layout.processes[0].ready == Ready(tcp=True, within=30.0)
-    assert set(layout.controls) == {"kill", "start", "pause", "data"}
+    assert set(layout.controls) == {"kill", "start", "pause", "data", "links"}
 
 
 def test_settings_survive_the_way_through_the_plan() -> None:

@@ -112,9 +112,12 @@ class Flow:
             self._regulate()
         self._pump()
 
-    def connected(self, source: asyncio.Transport, sink: asyncio.Transport) -> None:
-        """Both ends are there."""
+    def connected(self, source: asyncio.Transport, sink: asyncio.Transport, late: float) -> None:
+        """Both ends are there; who opened the connection could have sent nothing for *late* seconds if it were not for us."""
         self.source, self.sink = source, sink
+        if late:
+            self._queue = deque((ready + late, item) for ready, item in self._queue)
+            self._last += late
         self._regulate()
         self._pump()
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import socket
 import struct
+from contextlib import suppress
 from typing import cast
 
 from gates.target.proxy.flow import Flow, Line
@@ -47,15 +48,20 @@ class Link:
         else:
             self._open.set()
 
-    async def handshake(self, connection: Connection) -> bool:
-        """Wait for as long as a handshake takes; false when who asked for the connection gave up before it passed a cut."""
+    async def handshake(self, connection: Connection) -> float:
+        """Wait for as long as a handshake takes, and say how long that is without a cut.
+
+        Raises ConnectionError when who asked for the connection gave up before the link was whole again.
+        """
         if not self._open.is_set():
             await self._open.wait()
             if connection.near.finished:
-                return False
-        if not (self.there.plain and self.back.plain):
-            await asyncio.sleep(self.there.delay(1) + self.back.delay(1))
-        return True
+                raise ConnectionAbortedError
+        if self.there.plain and self.back.plain:
+            return 0.0
+        took = self.there.delay(1) + self.back.delay(1)
+        await asyncio.sleep(took)
+        return took
 
     @property
     def waiting(self) -> int:
@@ -84,17 +90,16 @@ class Connection:
         self._connecting = self._loop.create_task(self._connect())
 
     async def _connect(self) -> None:
-        try:
-            if await self.link.handshake(self):
-                await self._loop.create_connection(lambda: self.far, self.link.host, self.link.port)
-        except OSError:
-            pass
+        late = 0.0
+        with suppress(OSError):
+            late = await self.link.handshake(self)
+            await self._loop.create_connection(lambda: self.far, self.link.host, self.link.port)
         if self.near.transport is None or self.far.transport is None or self.stranded:
             self.reset()
             return
         self._fit()
-        self.there.connected(self.near.transport, self.far.transport)
-        self.back.connected(self.far.transport, self.near.transport)
+        self.there.connected(self.near.transport, self.far.transport, late)
+        self.back.connected(self.far.transport, self.near.transport, 0.0)
 
     def _fit(self) -> None:
         for flow, side in ((self.there, self.near), (self.back, self.far)):
