@@ -88,6 +88,11 @@ def _preload() -> None:
             raise OSError("a preloaded library does not change what Python is told")
 
 
+def _held_writes() -> None:
+    """The package that the reference node needs to hold writes back."""
+    run(sys.executable, "-c", "import apsw; apsw.VFSFile")
+
+
 def run_with(control: shim.Control, code: str) -> str:
     """What Python printed for *code* with the shim of *control* loaded."""
     done = subprocess.run(
@@ -157,6 +162,7 @@ PROBES: dict[str, Probe] = {
     "tmpfs": _tmpfs,
     "user-namespace": _user_namespace,
     "preload": _preload,
+    "held-writes": _held_writes,
     "namespace": _namespace,
     "bridge": _bridge,
     "nft": partial(_rule, "ip saddr 127.9.9.9 counter drop"),

@@ -84,6 +84,7 @@ def workshop(faults: Sequence[PlannedFault], known: Mapping[str, Any], folder: P
     """A workshop that has made what *faults* need, for a target in *folder*. Raises GatesError when something can't be made."""
     with ExitStack() as stack:
         shop = Workshop(folder.resolve() / "target", stack)
+        (shop.home / FOLDER).mkdir(parents=True, exist_ok=True)
         try:
             for fault in faults:
                 if hasattr(known[fault.name], "fit"):

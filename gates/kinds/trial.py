@@ -18,6 +18,7 @@ from gates.faults import FAULTS, ways
 from gates.faults.capability import works
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault, play
+from gates.faults.workshop import workshop
 from gates.history.record import Recorder
 from gates.kinds import invariants as invariant
 from gates.kinds.honesty import Poll, Poller, vital
@@ -233,7 +234,11 @@ def run_trial(plan: TrialPlan, request: Request, invariants: Sequence[Invariant]
     if found.problems:
         raise TargetError("; ".join(found.problems), hint="`gates faults` says what works here")
     plan = replace(plan, faults=found.faults)
-    with running(request.gate.target, folder=Path(request.folder), seed=request.seed, links=found.links) as target:
+    folder = Path(request.folder)
+    with (
+        workshop(plan.faults, FAULTS, folder) as shop,
+        running(request.gate.target, folder=folder, seed=request.seed, links=found.links, fit=shop.fitted) as target,
+    ):
         fetch = invariant.fetcher(target.endpoints, target.headers)
         signals = registry.plugins(registry.SIGNALS).get(request.gate.target.preset)
         return _Trial(plan, target, invariants, request, fetch, signals).run()

@@ -64,7 +64,7 @@ class Federation:
         names = tuple(f"node-{letter}" for letter in string.ascii_lowercase[: settings.nodes])
         return TargetLayout(
             processes=tuple(_process(name, names, settings) for name in names),
-            controls=("kill", "start", "pause", "data", "links"),
+            controls=("kill", "start", "pause", "data", "links", "namespaces", "power"),
             headers={"X-API-Key": settings.api_key},
         )
 

@@ -23,9 +23,15 @@ from contextlib import closing, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from queue import Empty, SimpleQueue
-from typing import Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gates.node.errors import Refusal, StoreUnavailable, Undecided
+
+if TYPE_CHECKING:
+    from gates.node.unsynced import Connection
+
+UNSYNCED = "READINESS_UNSYNCED"
+"""Names a file of counters; see `gates.node.unsynced`."""
 
 LONGEST_QUEUE = 10_000
 LARGEST_BATCH = 512
@@ -264,8 +270,14 @@ def _deliver(batch: list[_Waiter]) -> None:
             waiter.future.set_result(waiter.answer)
 
 
-def _connect(path: Path, *, busy: float) -> sqlite3.Connection:
-    connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
+def _connect(path: Path, *, busy: float) -> sqlite3.Connection | Connection:
+    connection: sqlite3.Connection | Connection
+    if UNSYNCED in os.environ:  # for power cuts: what is not synced must not outlive the process
+        from gates.node.unsynced import connect
+
+        connection = connect(path, Path(os.environ[UNSYNCED]), busy=busy)
+    else:
+        connection = sqlite3.connect(path, timeout=busy, isolation_level=None, check_same_thread=False)
     connection.execute("PRAGMA journal_mode = WAL")
     connection.execute("PRAGMA synchronous = FULL")
     return connection
@@ -287,4 +299,4 @@ def _kept_from_reading(index: int) -> bool:
     return bool(start <= first and (length == 0 or start + length >= first + count))
 
 
-__all__ = ["Refusal", "Rows", "SqliteStorage", "Storage", "StoreUnavailable", "Transaction", "Undecided"]
+__all__ = ["UNSYNCED", "Refusal", "Rows", "SqliteStorage", "Storage", "StoreUnavailable", "Transaction", "Undecided"]

@@ -21,7 +21,7 @@ def test_a_federation_is_nodes_that_know_each_other() -> None:
     assert command[1:3] == ("-m", "gates.node")
     assert command[command.index("--peers") + 1] == "node-a={url:node-a},node-c={url:node-c}"
     assert {"{port}", "{data}", "node-b"} < set(command)
-    assert layout.controls == ("kill", "start", "pause", "data")
+    assert layout.controls == ("kill", "start", "pause", "data", "links", "namespaces", "power")
 
 
 def test_nodes_and_clients_share_a_key() -> None:
