@@ -28,6 +28,7 @@ COMMANDS = {
     "load": "gates.cli.load",
     "drill": "gates.cli.drill",
     "faults": "gates.cli.faults",
+    "explore": "gates.cli.explore",
     "workflows": "gates.cli.workflows",
     "_gate": "gates.cli.gate",
     "_guardian": "gates.cli.gate",
@@ -42,7 +43,8 @@ SUMMARIES = {
     "explain": "Explain one criterion of a run: value, interval, limit, evidence.",
     "load": "Run one load scenario against a URL.",
     "drill": "Seed known defects and show that the gates catch them.",
-    "faults": "List the faults that a scenario can name, and what they need.",
+    "faults": "List the faults that a scenario can name and what works here; `faults clean` tidies up.",
+    "explore": "Try random sequences of faults, and shrink one that fails.",
     "workflows": "Write the GitHub workflows from their templates.",
 }
 

@@ -109,7 +109,7 @@ def _performed(options: Options, folder: RunFolder, plan: Plan) -> Exit:
 
 def _planned(options: Options) -> tuple[RunFolder, Plan]:
     """The run to work on: the one that is there already, or a new one."""
-    from gates import codec
+    from gates import codec, leftovers
     from gates.cli.main import started_as
     from gates.model import Plan
     from gates.pipeline.engine import select
@@ -127,6 +127,8 @@ def _planned(options: Options) -> tuple[RunFolder, Plan]:
     prepare(runs)
     for run in tidy_all(runs):
         console.talk(f"the run {run} had been killed; it is closed as inconclusive now")
+    for each in leftovers.clean():
+        console.talk(f"{each.leftover} was left by a killed run: {each.problem or 'undone'}")
 
     def plan_of(reading: Reading) -> Plan:
         plan = make_plan(

@@ -28,7 +28,9 @@ from gates.model import Way
 from gates.target import RunningTarget, TargetError
 
 TMPFS, PRELOAD = "tmpfs", "preload"
-LIBRARY = Way(PRELOAD, ("data",), ("preload",), summary="a preloaded library refuses what it asks for below its data folder")
+LIBRARY = Way(
+    PRELOAD, ("data", "start"), ("preload",), summary="a preloaded library refuses what it asks for below its data folder"
+)
 
 WITNESS = """
 import errno, time
@@ -63,7 +65,12 @@ class DiskFull(NodeFault):
 
     name = "disk-full"
     ways = (
-        Way(TMPFS, ("data",), ("tmpfs",), summary="a small disk of its own under its data folder, filled to the last byte"),
+        Way(
+            TMPFS,
+            ("data", "start"),
+            ("tmpfs",),
+            summary="a small disk of its own under its data folder, filled to the last byte",
+        ),
         LIBRARY,
     )
     settings = DiskSettings

@@ -97,7 +97,7 @@ class MemoryPressure(_Memory):
 
     name = "memory-pressure"
     ways = (
-        Way(CGROUP, capabilities=("cgroup-memory",), summary="a limit on its group, and a neighbour that fills the page cache"),
+        Way(CGROUP, ("start",), ("cgroup-memory",), summary="a limit on its group, and a neighbour that fills the page cache"),
         ANOTHER,
     )
 

@@ -51,7 +51,7 @@ class CpuStarvation(NodeFault):
 
     name = "cpu-starvation"
     ways = (
-        Way(CGROUP, capabilities=("cgroup-cpu",), summary="a quota on its group"),
+        Way(CGROUP, ("start",), ("cgroup-cpu",), summary="a quota on its group"),
         Way(
             SIGNALS,
             ("pause",),
@@ -129,7 +129,7 @@ class PidLimit(NodeFault):
     """Refuses a process every new thread and child."""
 
     name = "pid-limit"
-    ways = (Way(CGROUP, capabilities=("cgroup-pids",), summary="a limit on its group, as many as there are"),)
+    ways = (Way(CGROUP, ("start",), ("cgroup-pids",), summary="a limit on its group, as many as there are"),)
 
     def fit(self, shop: Workshop, settings: Mapping[str, Any], way: str) -> None:
         """Have the process started in a group whose processes can be counted."""

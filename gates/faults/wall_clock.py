@@ -46,7 +46,7 @@ class ClockJump(NodeFault):
     """Tells a process a wrong time of day: a jump at the start, skew while it lasts, a jump back in the end."""
 
     name = "clock"
-    ways = (Way("preload", ("data",), ("preload",), summary="a preloaded library adds to what it is told"),)
+    ways = (Way("preload", ("data", "start"), ("preload",), summary="a preloaded library adds to what it is told"),)
     settings = ClockSettings
 
     def fit(self, shop: Workshop, settings: Mapping[str, Any], way: str) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gates import codec
+from gates import codec, leftovers
 from gates.errors import GatesError
 from gates.model import Execution, Plan
 from gates.pipeline import tree
@@ -99,6 +99,8 @@ def tidy(folder: RunFolder, leaders: Collection[int] = (), *, grace: float = 2.0
     note = codec.read(folder.engine, EngineNote)
     tree.end(note.token, leaders, grace=grace)
     heal(folder)
+    with contextlib.suppress(GatesError, OSError):
+        leftovers.clean()
     folder.reserve.unlink(missing_ok=True)  # the disk may be why the engine died
     _cancel(folder, note)
     close(folder.path)

@@ -12,7 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from gates import codec
+from gates import codec, leftovers
 from gates.errors import GatesError
 from gates.model import (
     Execution,
@@ -70,6 +70,7 @@ class Ended:
     reason: str = ""
     left: tuple[str, ...] = ()
     jump: float = 0.0
+    undone: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +162,7 @@ class Runner:
         self.told(f"ended {process.pid}")
         seconds = time.monotonic() - begin
         strays = tuple(f"{stray.name} (pid {stray.pid})" for stray in left) if execution is Execution.COMPLETED else ()
-        return Ended(code, seconds, execution, reason, strays, time.time() - wall - seconds)
+        return Ended(code, seconds, execution, reason, strays, time.time() - wall - seconds, _undone())
 
     def _watch(self, gate: PlannedGate, process: subprocess.Popen[bytes], deadline: float) -> tuple[Execution, str]:
         """Wait for the end of *process*, the limit or the end of the run, whichever comes first."""
@@ -240,11 +241,21 @@ def _whom(holders: Sequence[Holder]) -> str:
     return " and ".join(map(str, holders))
 
 
+def _undone() -> tuple[str, ...]:
+    """Undo what dead processes have left outside of themselves, such as mounts and cgroups."""
+    try:
+        return tuple(f"{each.leftover} ({each.problem or 'undone'})" for each in leftovers.clean())
+    except (GatesError, OSError) as error:
+        return (f"it can't be told: {error}",)
+
+
 def _observed(ended: Ended) -> list[Finding]:
     found = []
     if ended.left:
         message = f"processes that it left running were ended: {', '.join(ended.left[:5])}"
         found.append(Finding(Level.WARNING, message))
+    if ended.undone:
+        found.append(Finding(Level.WARNING, f"what it left outside of its processes: {', '.join(ended.undone[:5])}"))
     if abs(ended.jump) > JUMP:
         message = f"the wall clock jumped by {ended.jump:+.1f} s meanwhile; durations come from the monotonic clock"
         found.append(Finding(Level.WARNING, message))
