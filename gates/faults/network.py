@@ -25,7 +25,9 @@ from gates.target.error import TargetError
 
 PATIENCE = 4.0
 NOTICE = 2.0
-NAMESPACE = Way("namespace", ("links",), ("namespace", "bridge", "nft"), "namespace", "packets are dropped between namespaces")
+CONTROLS, MACHINE = ("links", "namespaces"), ("namespace", "bridge", "nft")
+"""What faults need that are caused between network namespaces."""
+NAMESPACE = Way("namespace", CONTROLS, MACHINE, "namespace", "packets are dropped between namespaces")
 PROXY = Way("proxy", ("links",), (), "proxy", "bytes are held between connections; needs nothing of the machine")
 Ends = Literal["nodes", "clients", "all"]
 Directions = tuple[bool, bool]
@@ -81,6 +83,8 @@ class LinkFault:
     controls: ClassVar[tuple[str, ...]] = ("links",)
     leaky = True
     """Whether looks may get through unharmed while it lasts."""
+    drops = False
+    """Whether packets are dropped, where it is packets that pass."""
     fewest = 1
     """So many looks in a row are needed to see it."""
 
@@ -111,8 +115,8 @@ class LinkFault:
     @contextmanager
     def changed(self, links: Links, pairs: tuple[Pair, ...], asked: Any) -> Iterator[None]:
         """The links, changed on entering and sound again on leaving."""
-        links.shape(dict.fromkeys(pairs, self.traffic(asked)))
         try:
+            links.shape(dict.fromkeys(pairs, self.traffic(asked)))
             yield
         finally:
             links.restore(pairs)
@@ -173,7 +177,7 @@ class LinkFault:
         dropped = None if now is None else now - before
         starts = [probe.seen_at for probe in probes]
         ends = [probe.gone_at for probe in probes]
-        blind = not probes or (leaks and not self.leaky) or dropped == 0
+        blind = not probes or (leaks and not self.leaky) or (self.drops and dropped == 0)
         if not blind and all(start is not None for start in starts):
             watch.seen_start = max(start for start in starts if start is not None)
             watch.seen_end = max(end for end in ends if end is not None) if None not in ends else None

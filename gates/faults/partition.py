@@ -42,7 +42,7 @@ class Partition(LinkFault):
     name = "partition"
     settings = PartitionSettings
     ways = (NAMESPACE, PROXY)
-    leaky = False
+    leaky, drops = False, True
 
     def traffic(self, asked: PartitionSettings) -> Traffic:
         return Traffic(cut=True)

@@ -1,4 +1,4 @@
-"""Faults of connections: `reset` and `half-open`. Both are the proxy's; they strike connections that are opened to the nodes."""
+"""Faults of connections: `reset` and `half-open`. The proxy causes both, on connections that are opened to the nodes."""
 
 from __future__ import annotations
 

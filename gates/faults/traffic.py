@@ -12,15 +12,13 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Field
 
 from gates.faults.link_probe import ANSWERED, SILENT, Look, Question
-from gates.faults.network import PROXY, Directions, Ends, LinkFault, LinkSettings
+from gates.faults.network import CONTROLS, MACHINE, PROXY, Directions, Ends, LinkFault, LinkSettings
 from gates.fields import Duration, Ratio, Size
 from gates.model import Traffic, Way
 
-NETEM = Way("namespace", ("links",), ("namespace", "bridge", "nft", "netem"), "namespace", "packets are delayed by the kernel")
-SHAPER = Way("namespace", ("links",), ("namespace", "bridge", "nft", "htb"), "namespace", "packets are shaped by the kernel")
-NUMGEN = Way(
-    "namespace", ("links",), ("namespace", "bridge", "nft", "nft-numgen"), "namespace", "packets are dropped at random"
-)
+NETEM = Way("namespace", CONTROLS, (*MACHINE, "netem"), "namespace", "packets are delayed by the kernel")
+SHAPER = Way("namespace", CONTROLS, (*MACHINE, "htb"), "namespace", "packets are shaped by the kernel")
+NUMGEN = Way("namespace", CONTROLS, (*MACHINE, "nft-numgen"), "namespace", "packets are dropped at random")
 STALL = 0.19
 Delay = Annotated[Duration, Field(gt=0, le=30)]
 
@@ -176,6 +174,7 @@ class Loss(LinkFault):
     name = "loss"
     settings = LossSettings
     ways = (NUMGEN, PROXY)
+    drops = True
 
     def traffic(self, asked: LossSettings) -> Traffic:
         return Traffic(loss=asked.share)

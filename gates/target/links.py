@@ -80,6 +80,19 @@ class ProxyLinks:
         """The URL under which *source* reaches *target*."""
         return url_of(self._links[source, target])
 
+    @property
+    def hosts(self) -> Mapping[str, str]:
+        """The address of each process, as the others know it; what is not there is on localhost."""
+        return {}
+
+    def own_url(self, name: str, port: int) -> str:
+        """The URL of the process *name* itself, as the gate reaches it."""
+        return url_of(port)
+
+    def namespace(self, name: str) -> str:
+        """The file of the network namespace that *name* is started in; empty for the gate's own."""
+        return ""
+
     def ports_for(self, name: str, ports: Mapping[str, int]) -> dict[str, int]:
         """*ports* by name, as the process *name* is to know them."""
         return {**ports, **{target: port for (source, target), port in self._links.items() if source == name}}
@@ -99,9 +112,10 @@ class ProxyLinks:
         log = self._home / f"{SWITCHBOARD}.log"
         self.process = Process(SWITCHBOARD, self.command(), {}, log=log, spawner=spawner)
         self.process.start()
-        wait_until_ready(self.process, Ready(tcp=True, within=15.0), url_of(max(self._links.values())))
-        while not self._control.path.exists():
-            wait_until_ready(self.process, Ready(tcp=True), url_of(max(self._links.values())))
+        url = url_of(self.rows()[-1][3])
+        wait_until_ready(self.process, Ready(tcp=True, within=15.0), url)
+        while not self._control.path.exists():  # the last that it does before it serves
+            wait_until_ready(self.process, Ready(tcp=True), url)
 
     def stop(self, patience: float) -> None:
         """End the switchboard."""

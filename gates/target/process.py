@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gates.model import LogTail
 from gates.target.error import TargetError
+from gates.target.network import enter
 
 TAIL_LINES = 40
 TAIL_BYTES = 64 * 1024
@@ -31,7 +32,10 @@ def _die_with(parent: int) -> None:
 
 
 class Process:
-    """A supervised process. *spawner* is one thread that outlives it, since the kernel counts the thread as the parent."""
+    """A supervised process. *spawner* is one thread that outlives it, since the kernel counts the thread as the parent.
+
+    *namespace* is the file of the network namespace that it is started in; empty for the gate's own.
+    """
 
     def __init__(
         self, name: str, command: Sequence[str], env: Mapping[str, str], *, log: Path, spawner: ThreadPoolExecutor
@@ -40,6 +44,7 @@ class Process:
         self.command = tuple(command)
         self.log = log
         self.log_offset = 0
+        self.namespace = ""
         self._env = {**os.environ, "PATH": _path(), **env}
         self._spawner = spawner
         self._popen: subprocess.Popen[bytes] | None = None
@@ -63,13 +68,19 @@ class Process:
 
     def _spawn(self, log: int) -> subprocess.Popen[bytes]:
         parent = os.getpid()
+
+        def prepare() -> None:
+            _die_with(parent)
+            if self.namespace:
+                enter(os.open(self.namespace, os.O_RDONLY | os.O_CLOEXEC))
+
         return subprocess.Popen(
             self.command,
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             env=self._env,
-            preexec_fn=lambda: _die_with(parent),  # noqa: PLW1509 -- one prctl, no locks
+            preexec_fn=prepare,  # noqa: PLW1509 -- two or three system calls, no locks
         )
 
     def exit_code(self) -> int | None:

@@ -17,6 +17,7 @@ from gates import registry
 from gates.model import CLIENTS, Links, LogTail, ProcessSpec, TargetLayout, TargetPlan
 from gates.target.error import TargetError
 from gates.target.links import PROXY, ProxyLinks, links_of
+from gates.target.namespaces import NAMESPACE, NamespaceLinks
 from gates.target.ports import free_ports, is_free
 from gates.target.process import Process
 from gates.target.proxy.process import proxy_process
@@ -25,7 +26,7 @@ from gates.target.template import fill, url_of, with_environment
 
 PATIENCE = 3.0
 ATTEMPTS = 3
-LINKS = {PROXY: ProxyLinks}
+LINKS: Mapping[str, type[ProxyLinks]] = {PROXY: ProxyLinks, NAMESPACE: NamespaceLinks}
 _TAKEN = re.compile(r"address (is )?already in use|EADDRINUSE", re.IGNORECASE)
 
 
@@ -91,9 +92,10 @@ class RunningTarget:
 
     def _process(self, spec: ProcessSpec, spawner: ThreadPoolExecutor) -> Process:
         ports = self._links.ports_for(spec.name, self._ports) if self._links else self._ports
+        hosts = self._links.hosts if self._links else {}
 
         def filled(text: str) -> str:
-            return fill(text, name=spec.name, ports=ports, data=self.data(spec.name))
+            return fill(text, name=spec.name, ports=ports, data=self.data(spec.name), hosts=hosts)
 
         self.data(spec.name).mkdir(parents=True, exist_ok=True)
         return Process(
@@ -108,7 +110,8 @@ class RunningTarget:
         """Start all processes, then wait until each is ready."""
         if self._links is not None:
             self._links.start(self._spawner)
-        for process in self._processes.values():
+        for name, process in self._processes.items():
+            process.namespace = self._links.namespace(name) if self._links else ""
             process.start()
         for name in self._processes:
             self._wait_for(name)
@@ -140,7 +143,8 @@ class RunningTarget:
         self._controlled(name, "kill").stop(PATIENCE)
 
     def _wait_for(self, name: str) -> None:
-        url = url_of(self._ports[name])
+        port = self._ports[name]
+        url = self._links.own_url(name, port) if self._links else url_of(port)
         wait_until_ready(self._processes[name], self._specs[name].ready, url, headers=self.headers)
 
     def pause(self, name: str) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 
 from gates.target.error import TargetError
 from gates.target.ports import LOCALHOST
@@ -17,13 +18,16 @@ _ENVIRONMENT = re.compile(r"\{env:([^{}]*)\}")
 _PLACE = re.compile(r"\{(port|url|data)(?::([^{}]+))?\}")
 
 
-def url_of(port: int) -> str:
-    """The base URL of a server on *port* of this machine."""
-    return f"http://{LOCALHOST}:{port}"
+def url_of(port: int, host: str = LOCALHOST) -> str:
+    """The base URL of a server on *port* of *host*, by default this machine."""
+    return f"http://{host}:{port}"
 
 
-def fill(text: str, *, name: str, ports: Mapping[str, int], data: Path) -> str:
-    """*text* with its places filled in for the process *name*; braces around anything else stay as they are."""
+def fill(text: str, *, name: str, ports: Mapping[str, int], data: Path, hosts: Mapping[str, str] = MappingProxyType({})) -> str:
+    """*text* with its places filled in for the process *name*; braces around anything else stay as they are.
+
+    Other processes are on localhost, or where *hosts* says.
+    """
 
     def replace(match: re.Match[str]) -> str:
         what, other = match[1], match[2] or name
@@ -31,7 +35,8 @@ def fill(text: str, *, name: str, ports: Mapping[str, int], data: Path) -> str:
             return str(data)
         if other not in ports:
             raise TargetError(f"{match[0]} names a process that is not there; there is {', '.join(ports)}", location=name)
-        return str(ports[other]) if what == "port" else url_of(ports[other])
+        host = hosts.get(other, LOCALHOST) if other != name else LOCALHOST
+        return str(ports[other]) if what == "port" else url_of(ports[other], host)
 
     return _PLACE.sub(replace, text)
 

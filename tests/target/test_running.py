@@ -204,7 +204,7 @@ def test_processes_know_each_other_by_name(tmp_path: Path) -> None:
             target.start("a")
 
 
-def test_a_url_is_used_as_it_is_and_has_no_controls(tmp_path: Path) -> None:
+def test_a_url_is_used_as_it_is_and_not_killed(tmp_path: Path) -> None:
     """What runs already is reached and never touched; what does not answer is an error by name."""
     with running(command(serving()), folder=tmp_path / "real", plugins=plugins) as real:
         url = real.endpoints["main"]

@@ -1,8 +1,10 @@
 """All links of a target in one process, and the socket by which a gate controls them.
 
-`python -m gates.target.proxy.switchboard SOCKET LINKS SEED [LOOP]`: LINKS is JSON, a list of
+`python -m gates.target.proxy.switchboard SOCKET LINKS SEED [LOOP [NAMESPACES]]`: LINKS is JSON, a list of
 `[source, target, host, port, upstream host, upstream port]`; LOOP is `uvloop` (where it is installed) or `asyncio`. It serves
 until SIGTERM. A command is a line of JSON on the Unix socket, and so is the answer: `{}`, or `{"error": ...}`.
+With NAMESPACES, JSON that maps names to addresses, it makes a network namespace for each, and goes on from one that is joined
+to all of them; its ports stay where it was started.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from random import Random
 from typing import Any
 
 from gates.model import Pair, Traffic
+from gates.target.network import Network
 from gates.target.proxy.address import short
 from gates.target.proxy.flow import Line
 from gates.target.proxy.link import DISTURBANCES, Link
@@ -33,6 +36,7 @@ class Switchboard:
         self.links: dict[Pair, Link] = {}
         self._lines: dict[Pair, Line] = {}
         self._seed = seed
+        self.namespaces: dict[str, str] = {}
 
     def _line(self, pair: Pair) -> Line:
         if pair not in self._lines:
@@ -86,6 +90,8 @@ class Switchboard:
                     self.disturb(command["pairs"], command["how"])
                 case "state":
                     return {"state": self.state()}
+                case "namespaces":
+                    return {"namespaces": self.namespaces}
                 case unknown:
                     raise ValueError(f"unknown command {unknown!r}")
         except (ValueError, TypeError, KeyError) as error:
@@ -101,7 +107,7 @@ class Switchboard:
         writer.close()
 
 
-async def serve(control: Path, rows: Sequence[Row], seed: str) -> None:
+async def serve(control: Path, rows: Sequence[Row], seed: str, namespaces: Mapping[str, str]) -> None:
     """Carry the links of *rows* until SIGTERM."""
     board, ended = Switchboard(seed), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -109,6 +115,8 @@ async def serve(control: Path, rows: Sequence[Row], seed: str) -> None:
     loop.set_exception_handler(lambda _, context: _tell(context))
     for row in rows:
         await board.add(row)
+    if namespaces:
+        board.namespaces = Network(namespaces).paths()  # after the ports, which stay outside
     with short(control) as path:
         server = await asyncio.start_unix_server(board.converse, path)
     gc.freeze()
@@ -134,8 +142,8 @@ def runner(name: str) -> Any:
 
 def main() -> None:
     """The command."""
-    control, rows, seed, *loop = sys.argv[1:]
-    runner(*(loop or ["uvloop"]))(serve(Path(control), json.loads(rows), seed))
+    control, rows, seed, loop, namespaces = (*sys.argv[1:], *("uvloop", "{}")[len(sys.argv) - 4 :])
+    runner(loop)(serve(Path(control), json.loads(rows), seed, json.loads(namespaces)))
 
 
 if __name__ == "__main__":
