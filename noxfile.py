@@ -110,6 +110,20 @@ def node_capacity(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def matrix(session: nox.Session) -> None:
+    """Run every fault under every kind of load (-- --times 10), and keep the count; goes on where it was interrupted."""
+    install(session, "[all]")
+    session.run("python", "benchmarks/matrix.py", *session.posargs, **PATIENCE)
+
+
+@nox.session(default=False)
+def explore(session: nox.Session) -> None:
+    """Try random sequences of faults (-- --runs 20 --seed 7), and shrink one that fails to a scenario."""
+    install(session, "[all]")
+    session.run("gates", "explore", *session.posargs, **PATIENCE)
+
+
+@nox.session(default=False)
 def history(session: nox.Session) -> None:
     """Measure what a history of a million operations takes on disk and to check, against its targets."""
     install(session, "")
