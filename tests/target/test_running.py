@@ -211,7 +211,7 @@ def test_a_url_is_used_as_it_is_and_not_killed(tmp_path: Path) -> None:
         plan = TargetPlan("url", {"url": url}, ("main",))
         with running(plan, folder=tmp_path / "url", plugins=plugins) as target:
             assert get(target.endpoints["main"]) == {"ok": True}
-            with pytest.raises(TargetError, match="no control 'kill'; it has none"):
+            with pytest.raises(TargetError, match="no control 'kill'; it has links"):
                 target.kill("main")
     with pytest.raises(TargetError, match="main: nothing accepts connections at http"):
         running(plan, folder=tmp_path / "gone", plugins=plugins).__enter__()
