@@ -28,9 +28,7 @@ from gates.model import Way
 from gates.target import RunningTarget, TargetError
 
 TMPFS, PRELOAD = "tmpfs", "preload"
-LIBRARY = Way(
-    PRELOAD, ("data", "start"), ("preload",), summary="a preloaded library refuses what it asks for below its data folder"
-)
+LIBRARY = Way(PRELOAD, ("data", "start"), ("preload",), summary="a preloaded library refuses it what it asks of its files")
 
 WITNESS = """
 import errno, time
@@ -69,7 +67,7 @@ class DiskFull(NodeFault):
             TMPFS,
             ("data", "start"),
             ("tmpfs",),
-            summary="a small disk of its own under its data folder, filled to the last byte",
+            summary="a small disk of its own under its data, filled to the last byte",
         ),
         LIBRARY,
     )

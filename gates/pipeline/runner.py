@@ -179,9 +179,10 @@ class Runner:
         if isinstance(found, str) or reason:
             set_aside(place)
             execution = ended.execution if ended.reason else Execution.FAILED_TO_RUN
-            return without_result(
+            result = without_result(
                 gate, execution, reason, started=started, seconds=ended.seconds, attempt=attempt, log=place.output
             )
+            return replace(result, findings=(*result.findings, *_observed(ended)))
         exhibits = found.exhibits
         if found.execution is not Execution.COMPLETED and not any(isinstance(exhibit, LogTail) for exhibit in exhibits):
             tail = log_tail(place.output)
