@@ -70,19 +70,17 @@ class NamespaceLinks(ProxyLinks):
         for pair, how in traffic.items():
             if how.slice or how.buffer:
                 raise TargetError(f"packets can't be sliced or read slowly from {pair[0]} to {pair[1]}; the proxy can")
-            self._before[pair] = self._count([pair])
+        senders = {pair[0] for pair, how in traffic.items() if _slows(how) or _slows(self._traffic.get(pair, NORMAL))}
+        receivers = {pair[1] for pair, how in traffic.items() if _drops(how) or _drops(self._traffic.get(pair, NORMAL))}
+        self._before.update(self._counts([pair for pair in {**self._traffic, **traffic} if pair[1] in receivers]))
         self._traffic.update(traffic)
-        for receiver in sorted({target for _, target in traffic}):
+        for receiver in sorted(receivers):
             self._drop_at(receiver)
-        if any(_slows(how) for how in self._traffic.values()) or any(_slows(how) for how in traffic.values()):
-            for sender in sorted({source for source, _ in traffic}):
-                self._slow_at(sender)
+        for sender in sorted(senders):
+            self._slow_at(sender)
 
     def restore(self, pairs: Collection[Pair]) -> None:
-        slowed = {source for source, target in pairs if _slows(self._traffic.get((source, target), NORMAL))}
         self.shape(dict.fromkeys(pairs, NORMAL))
-        for sender in sorted(slowed):
-            self._slow_at(sender)
 
     def disturb(self, pairs: Collection[Pair], how: str) -> None:
         if any(source != CLIENTS and (source, target) in self.opened for source, target in pairs):
@@ -90,7 +88,7 @@ class NamespaceLinks(ProxyLinks):
         super().disturb(pairs, how)
 
     def dropped(self, pairs: Collection[Pair]) -> int | None:
-        return self._count(pairs)
+        return sum(self._counts(pairs).values())
 
     def connect(self, source: str, target: str, patience: float) -> socket.socket:
         if source == CLIENTS:
@@ -112,7 +110,7 @@ class NamespaceLinks(ProxyLinks):
         rules = ["flush chain ip gates cuts"]
         for (source, target), how in self._traffic.items():
             lost = f" numgen random mod 10000 < {round(how.loss * 10_000)}" if not how.cut else ""
-            if target == receiver and (how.cut or how.loss):
+            if target == receiver and _drops(how):
                 rules.append(f"add rule ip gates cuts ip saddr {self._where[source]}{lost} counter drop")
         self._run(receiver, "nft", "-f", "-", given=rules)
 
@@ -137,16 +135,17 @@ class NamespaceLinks(ProxyLinks):
             self._run(sender, "ip", "link", "set", "dev", device, "gso_max_segs", "1")
             self._run(sender, "tc", "-batch", "-", given=lines)
 
-    def _count(self, pairs: Collection[Pair]) -> int:
-        """Packets that were dropped on *pairs*, those of rules before the present ones too."""
-        count = 0
-        for receiver in {target for _, target in pairs}:
+    def _counts(self, pairs: Collection[Pair]) -> dict[Pair, int]:
+        """Packets that were dropped on each of *pairs*, those of rules before the present ones too."""
+        counts = {pair: self._before.get(pair, 0) for pair in pairs}
+        # without a rule at the receiver, nothing has been dropped since
+        for receiver in {target for (_, target), how in self._traffic.items() if _drops(how)} & {to for _, to in pairs}:
             found = json.loads(self._run(receiver, "nft", "-j", "list", "chain", "ip", "gates", "cuts"))
             now = {address: packets for rule in found["nftables"] for address, packets in _counter(rule.get("rule", {}))}
             for source, target in pairs:
                 if target == receiver:
-                    count += self._before.get((source, target), 0) + now.get(self._where[source], 0)
-        return count
+                    counts[source, target] += now.get(self._where[source], 0)
+        return counts
 
     def _run(self, name: str, *command: str, given: Sequence[str] = (), may_fail: bool = False) -> str:
         """What *command* printed in the namespace of *name*. Raises TargetError with its own words."""
@@ -177,6 +176,10 @@ class NamespaceLinks(ProxyLinks):
 
 def _slows(how: Traffic) -> bool:
     return bool(how.rate or how.latency or how.jitter)
+
+
+def _drops(how: Traffic) -> bool:
+    return how.cut or how.loss > 0
 
 
 def _counter(rule: Mapping[str, object]) -> list[tuple[str, int]]:
