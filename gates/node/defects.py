@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gates.node import defects_federation, defects_jobs
+from gates.node import defects_federation, defects_jobs, defects_recovery
 from gates.node.defects_tell import Tell, teller
 
 DEFECTS: Mapping[str, Callable[[Tell], None]] = {
@@ -33,6 +33,13 @@ DEFECTS: Mapping[str, Callable[[Tell], None]] = {
         defects_jobs.stuck_job,
         defects_jobs.unverified_receipt,
         defects_federation.wrong_tally,
+        defects_recovery.blind_detector,
+        defects_recovery.late_breaker,
+        defects_recovery.limping_restart,
+        defects_recovery.no_retry_after,
+        defects_recovery.retry_storm,
+        defects_recovery.sticky_refusals,
+        defects_recovery.stuck_breaker,
     )
 }
 

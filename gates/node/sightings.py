@@ -202,3 +202,38 @@ def lies(gate: Path, _tree: Path) -> Sighting:
     locks = [each for each in json.loads(file.read_text()) if each["seen_start"] is not None] if file.exists() else []
     text = f"{struck:,} times nodes said that they are ready although their probes failed; {len(locks)} locks were seen"
     return Sighting(struck, struck if locks else 0, text)
+
+
+def told(what: str) -> Probe:
+    """How often the defect did something, by its own log, while the recorded faults lasted or after them."""
+
+    def look(gate: Path, _tree: Path) -> Sighting:
+        struck = _struck(_nodes(gate))
+        faults = [each for each in _observations(gate) if each["seen_start"] is not None]
+        text = f"nodes say {struck:,} times that they {what}; {len(faults)} faults were seen"
+        return Sighting(struck, struck if faults else 0, text)
+
+    return look
+
+
+def refused_after_the_heal(gate: Path, _tree: Path) -> Sighting:
+    """Refusals that clients were given more than two seconds after every fault was seen over, by the recorded history."""
+    struck = _struck(_nodes(gate))
+    over = max((each["seen_end"] or float("inf") for each in _observations(gate)), default=float("inf"))
+    late = sum(each["code"] == 503 and each["invoked"] > over + 2.0 for each in _operations(gate))
+    return Sighting(
+        struck, late, f"nodes say {struck:,} times that they refused; clients were, {late:,} times, 2 s after the heal"
+    )
+
+
+def refused_curtly(gate: Path, _tree: Path) -> Sighting:
+    """Refusals of which the recorded history has no time to come again."""
+    struck = _struck(_nodes(gate))
+    curt = sum(each["code"] == 503 and "retry_after" not in (each["answer"] or {}) for each in _operations(gate))
+    return Sighting(struck, curt, f"nodes left out Retry-After {struck:,} times, and {curt:,} refusals of clients have none")
+
+
+def _observations(gate: Path) -> list[dict[str, Any]]:
+    file = gate / "evidence" / "observations.json"
+    found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
+    return found
