@@ -41,6 +41,7 @@ class Repository:
         self.environ = kept | {
             "READINESS_TREE": token,
             "READINESS_LOCK_FOLDER": str(path.parent / "lock"),
+            "READINESS_STATE_FOLDER": str(path.parent / "state"),
             "PYTHONPATH": str(ODD),
             "NO_COLOR": "1",
         }
