@@ -103,6 +103,13 @@ def compare_recovery(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def compare_proxy(session: nox.Session) -> None:
+    """Measure the processor time of a request through our proxy of links, beside haproxy (apt-get install haproxy)."""
+    install(session, "[load]")
+    session.run("python", "benchmarks/proxy_cost.py", *session.posargs)
+
+
+@nox.session(default=False)
 def node_capacity(session: nox.Session) -> None:
     """Measure what the reference node carries, against its targets (-- ceilings federation growth entropy for parts)."""
     install(session, "[all]")
