@@ -128,7 +128,10 @@ def fault(name: str, way: str = "", **settings: Any) -> PlannedFault:
     return PlannedFault(name, {"nodes": ["b"], **settings}, 0.0, 1.0, ("b",), way)
 
 
-def chosen(*faults: PlannedFault, lacking: str = "", controls: tuple[str, ...] = ("links", "namespaces")) -> ways.Chosen:
+EVERYTHING = ("kill", "start", "links", "namespaces")
+
+
+def chosen(*faults: PlannedFault, lacking: str = "", controls: tuple[str, ...] = EVERYTHING) -> ways.Chosen:
     return ways.chosen(faults, FAULTS, controls, lambda name: f"there is no {name}" if name == lacking else "")
 
 
@@ -174,13 +177,8 @@ def probe(*looks: Look, fewest: int = 1) -> LinkProbe:
 
 def test_only_looks_after_the_cause_and_after_the_heal_count() -> None:
     """It is seen at the first silent look that was asked after it was caused, and gone at the first answer asked after."""
-    found = probe(
-        Look(0.5, ANSWERED, 0.1),
-        Look(1.2, SILENT, 0.5),
-        Look(2.9, ANSWERED, 0.2),
-        Look(3.1, SILENT, 0.5),
-        Look(3.7, ANSWERED, 0),
-    )
+    looks = [(0.5, ANSWERED), (1.2, SILENT), (2.9, ANSWERED), (3.1, SILENT), (3.7, ANSWERED)]
+    found = probe(*(Look(asked, how, 0.1) for asked, how in looks))
     assert (found.seen_at, found.gone_at, found.leaks) == (1.2, 9.0, 1)
 
 
