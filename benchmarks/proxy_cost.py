@@ -2,8 +2,8 @@
 
 Both stand before the same server and are loaded alike, in turns, so that whatever else the machine does strikes both. The least
 of the passes of each counts, and the bar is at 1.2 times haproxy. It is held under a paced load, as gates send: requests come
-one by one. Under a load that is as fast as it goes (--rate 0) requests come in heaps, for each of which haproxy does less. Without
-haproxy there is only our own figure, and no verdict.
+one by one. Under a load that is as fast as it goes (--rate 0) requests come in heaps, for each of which haproxy does less.
+Without haproxy there is only our own figure, and no verdict.
 
     python benchmarks/proxy_cost.py [--passes 5] [--seconds 1.0] [--rate 2000] [--loop uvloop] [--out FILE]
 """
