@@ -186,11 +186,11 @@ class DependencyDown(NodeFault):
         if way == PAUSE:
             return paused(target, node, clock)
         return struck(
-            lambda: gone_or_there(target.is_running(node), target.listens(node, ANSWER)),
+            lambda: not target.listens(node, ANSWER),  # a process that ends politely may live on for a while
             clock,
             cause=lambda: target.end(node),
             heal=lambda: target.start(node),
-            how=lambda: "process state and TCP connect",
+            how=lambda: "TCP connect",
         )
 
 
