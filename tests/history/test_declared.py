@@ -1,0 +1,127 @@
+"""Invariants made of declarations: each holds for a good target and history, and is red for a bad one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import pytest
+
+from gates.history.declared import (
+    Converged,
+    Declared,
+    EveryItemEnds,
+    Items,
+    Linearizable,
+    NothingLost,
+    NotStale,
+    OneEffect,
+)
+from gates.model import Operation
+
+ORDERS = Items("/orders", items="page.orders", key="key", state="state", final=("paid",))
+SHOPS = ("shop-a", "shop-b")
+PRICES = Declared(("value.item",), writes={"set": "value.to"}, reads={"get": "answer.is"}, age="answer.age")
+
+
+def order(key: str, status: str = "ok", kind: str = "order") -> Operation:
+    """A client ordered under *key*."""
+    return Operation(0, kind, "shop-a", key, status, 0.0, 1.0)
+
+
+def fetching(held: Mapping[str, Sequence[tuple[str, str]]]) -> Any:
+    """A target in which every shop holds these keys in these states."""
+
+    def fetch(name: str, path: str) -> Any:
+        assert path == "/orders"
+        return {"page": {"orders": [{"key": key, "state": state} for key, state in held[name]]}}
+
+    return fetch
+
+
+def value(invariant: Any, history: Sequence[Operation], before: Any = None, after: Any = None) -> tuple[float, int]:
+    """What *invariant* measured, and over how many; the measurement is the one that it declares."""
+    (measured,) = invariant.check(history, before, after).measurements
+    assert [measured.metric] == [metric.name for metric in invariant.metrics]
+    return measured.value, measured.n
+
+
+def seen(invariant: Any, **held: Sequence[tuple[str, str]]) -> Any:
+    """What the invariant observes of shops a and b."""
+    return invariant.observe(fetching({f"shop-{name}": items for name, items in held.items()}), SHOPS)
+
+
+def test_an_acknowledged_order_that_no_shop_holds_is_lost() -> None:
+    """One that the other shop holds is not; an unanswered one is no promise."""
+    invariant = NothingLost("no-order-lost", "orders.lost", ORDERS, flows=["order"])
+    after = seen(invariant, a=[("1", "paid")], b=[("2", "new")])
+    assert value(invariant, [order("1"), order("2"), order("3", "unknown"), order("9", kind="look")], {}, after) == (0, 2)
+    assert value(invariant, [order("1"), order("3")], {}, after) == (1, 2)
+
+
+def test_a_key_with_two_orders_is_one_too_many() -> None:
+    """And so is an order that nobody asked for; what was there before is neither."""
+    invariant = OneEffect("one-order-a-key", "orders.twice", ORDERS, flows=["order"])
+    before, good = seen(invariant, a=[("old", "new")], b=[]), seen(invariant, a=[("old", "new"), ("1", "new")], b=[])
+    assert value(invariant, [order("1"), order("1", "unknown")], before, good) == (0, 1)
+    assert value(invariant, [order("1")], before, seen(invariant, a=[("1", "new")], b=[("1", "new")])) == (1, 1)
+    assert value(invariant, [order("1")], before, seen(invariant, a=[("1", "new"), ("2", "new")], b=[])) == (1, 1)
+
+
+def test_an_order_in_no_final_state_has_no_end() -> None:
+    """Whichever shop holds it."""
+    invariant = EveryItemEnds("every-order-ends", "orders.open", ORDERS)
+    assert value(invariant, [], None, seen(invariant, a=[("1", "paid")], b=[("2", "paid")])) == (0, 2)
+    assert value(invariant, [], None, seen(invariant, a=[("1", "paid")], b=[("2", "new")])) == (1, 2)
+
+
+def test_shops_that_hold_different_orders_have_not_converged() -> None:
+    """Neither when one lacks an order, nor when it has it in another state; it is not at rest until they agree."""
+    invariant = Converged("orders-converge", "orders.apart", ORDERS)
+    assert value(invariant, [], None, seen(invariant, a=[("1", "paid")], b=[("1", "paid")])) == (0, 1)
+    assert value(invariant, [], None, seen(invariant, a=[("1", "paid")], b=[])) == (1, 1)
+    assert value(invariant, [], None, seen(invariant, a=[("1", "paid")], b=[("1", "new")])) == (2, 2)
+    alike, apart = (
+        fetching({"shop-a": [("1", "paid")], "shop-b": [("1", "paid")]}),
+        fetching({"shop-a": [], "shop-b": [("1", "x")]}),
+    )
+    assert invariant.at_rest(alike, SHOPS)[1]
+    assert not invariant.at_rest(apart, SHOPS)[1]
+
+
+def price(kind: str, when: float, answer: Any = None, **value: Any) -> Operation:
+    """A client set or got the price of an item."""
+    return Operation(0, kind, "shop-a", "k", "ok", when, when + 0.5, 200, {"item": "apple", **value}, answer)
+
+
+SET_TWICE = [price("set", 0, to=1), price("set", 2, to=2)]
+
+
+def test_a_price_that_was_overwritten_is_not_linearizable() -> None:
+    """The item and the read are named."""
+    invariant = Linearizable("prices-linearizable", "prices.broken", PRICES)
+    assert value(invariant, [*SET_TWICE, price("get", 4, {"is": 2})]) == (0, 3)
+    bad = [*SET_TWICE, price("get", 4, {"is": 1})]
+    assert value(invariant, bad) == (1, 3)
+    assert "apple" in invariant.check(bad, None, None).findings[0].message
+
+
+def test_a_search_that_was_given_up_is_no_pass() -> None:
+    """Too many concurrent writes: nothing was checked, so a criterion over it is inconclusive."""
+    crowd = [Operation(0, "set", "shop-a", "k", "ok", 0.0, 9.0, 200, {"item": "apple", "to": n}) for n in range(22)]
+    invariant = Linearizable("prices-linearizable", "prices.broken", PRICES)
+    assert value(invariant, [*crowd, price("get", 10, {"is": 99})])[1] == 0
+
+
+def test_an_old_price_must_tell_its_age() -> None:
+    """It may then be as old as is allowed."""
+    invariant = NotStale("prices-fresh", "prices.stale", PRICES, oldest=3.0)
+    assert value(invariant, [*SET_TWICE, price("get", 4, {"is": 1, "age": "2.0"})]) == (0, 1)
+    assert value(invariant, [*SET_TWICE, price("get", 4, {"is": 1})]) == (1, 1)
+    assert value(invariant, [*SET_TWICE, price("get", 9, {"is": 1, "age": "8.0"})]) == (1, 1)
+
+
+def test_a_list_that_is_not_where_it_was_declared_is_an_error() -> None:
+    """The trial says that the target did not answer what the invariant asks."""
+    with pytest.raises(LookupError):
+        Items("/orders", items="orders").of({"page": []})
