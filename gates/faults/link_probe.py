@@ -11,7 +11,7 @@ from typing import Protocol
 
 from gates.model import Pair, Target
 
-PACE = 0.05
+PACE = 0.1
 ROW = 8
 ANSWERED, SILENT, RESET, ENDED = "answered", "silent", "reset", "ended"
 
@@ -105,7 +105,7 @@ def named(error: OSError) -> str:
 
 
 class LinkProbe(threading.Thread):
-    """Looks at the link of *pair* every 50 ms until `finish`, and notes when the fault was first seen and first seen gone.
+    """Looks at the link of *pair* every 100 ms (after the heal 50 ms), and notes when the fault was first seen and first seen gone.
 
     It must have seen the link sound before; only looks after the fault was caused show it, and only looks after the healing
     show the link sound again. *leaks* counts the looks in between that showed no fault; *fewest* looks in a
@@ -148,7 +148,7 @@ class LinkProbe(threading.Thread):
             look = self._ask(self._question)
             self.looks += 1
             self._note(look)
-            self._finish.wait(PACE)
+            self._finish.wait(PACE if self._healing is None else PACE / 2)
 
     def _note(self, look: Look) -> None:
         caused, healing = self._caused, self._healing

@@ -81,8 +81,6 @@ class LinkFault:
     settings: ClassVar[type[LinkSettings]]
     ways: ClassVar[tuple[Way, ...]] = (PROXY,)
     controls: ClassVar[tuple[str, ...]] = ("links",)
-    leaky = True
-    """Whether looks may get through unharmed while it lasts."""
     drops = False
     """Whether packets are dropped, where it is packets that pass."""
     fewest = 1
@@ -95,6 +93,10 @@ class LinkFault:
     def traffic(self, asked: Any) -> Traffic:
         """What becomes of what passes on a struck pair."""
         raise NotImplementedError
+
+    def whole(self, asked: Any) -> bool:
+        """Whether nothing may get through unharmed while it lasts."""
+        return False
 
     def question(self, asked: Any) -> Question:
         """What a probe sends."""
@@ -156,7 +158,7 @@ class LinkFault:
         finally:
             for probe in probes:
                 probe.finish()
-            self._judge(watch, probes, links, pairs, before)
+            self._judge(watch, probes, self.whole(asked), links, pairs, before)
 
     def _probes(self, target: Target, pairs: Sequence[Pair], asked: Any, clock: Callable[[], float]) -> list[LinkProbe]:
         """One, already running, for every link that connections are opened on and that is struck in a direction."""
@@ -170,19 +172,27 @@ class LinkFault:
             probe.start()
         return probes
 
-    def _judge(self, watch: Watch, probes: Sequence[LinkProbe], links: Links, pairs: Collection[Pair], before: int) -> None:
+    def _judge(
+        self,
+        watch: Watch,
+        probes: Sequence[LinkProbe],
+        whole: bool,
+        links: Links,
+        pairs: Collection[Pair],
+        before: int,
+    ) -> None:
         """Fill in what the probes saw: the fault is seen once all of them see it, and gone once all of them see it gone."""
         leaks = sum(probe.leaks for probe in probes)
         now = _dropped(links, pairs)
         dropped = None if now is None else now - before
         starts = [probe.seen_at for probe in probes]
         ends = [probe.gone_at for probe in probes]
-        blind = not probes or (leaks and not self.leaky) or (self.drops and dropped == 0)
+        blind = not probes or (leaks and whole) or (self.drops and dropped == 0)
         if not blind and all(start is not None for start in starts):
             watch.seen_start = max(start for start in starts if start is not None)
             watch.seen_end = max(end for end in ends if end is not None) if None not in ends else None
         looks = f"{sum(probe.looks for probe in probes):,} requests of {len(probes)} probes through the links"
-        told = [looks, f"{leaks} got through meanwhile" if leaks and not self.leaky else ""]
+        told = [looks, f"{leaks} got through meanwhile" if leaks and whole else ""]
         told.append("" if dropped is None else f"{dropped:,} packets dropped by the kernel's count")
         missing = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in probes if probe.seen_at is None]
         told.append(f"not seen on {', '.join(missing)}" if missing else "")

@@ -42,7 +42,10 @@ class Partition(LinkFault):
     name = "partition"
     settings = PartitionSettings
     ways = (NAMESPACE, PROXY)
-    leaky, drops = False, True
+    drops = True
+
+    def whole(self, asked: PartitionSettings) -> bool:
+        return asked.flapping is None
 
     def traffic(self, asked: PartitionSettings) -> Traffic:
         return Traffic(cut=True)
@@ -100,7 +103,9 @@ class BlackHole(LinkFault):
 
     name = "black-hole"
     settings = BlackHoleSettings
-    leaky = False
+
+    def whole(self, asked: BlackHoleSettings) -> bool:
+        return True
 
     def traffic(self, asked: BlackHoleSettings) -> Traffic:
         return Traffic(cut=True)
