@@ -62,6 +62,7 @@ ANSWERS: dict[str, Callable[[Writer], Awaitable[None] | None]] = {
     "/continue": _once(b"HTTP/1.1 100 Continue\r\n\r\n" + _answer(RIGHT)),
     "/last": _once(_answer(RIGHT, extra="Connection: close\r\n"), close=True),
     "/refused": _once(_answer(b'{"error": "full"}', head="503 Busy")),
+    "/later": _once(_answer(b'{"error": "full"}', head="503 Busy", extra="Retry-After: 2\r\n")),
     "/broken": _once(_answer(b'{"error": "oops"}', head="500 Oops")),
     "/other": _once(_answer(b'{"ok": false}')),
     "/not-json": _once(_answer(b"<html>")),

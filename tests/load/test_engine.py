@@ -107,6 +107,33 @@ def test_latency_counts_from_the_intended_start_and_service_from_the_sending(url
     assert outcome.service[0] == pytest.approx(0.15, abs=0.08)
 
 
+def test_an_optional_capture_is_kept_where_it_is_there(url: str) -> None:
+    """What is not there is no error; without the question mark it is a wrong body."""
+    outcome = run(url, {"path": "/right", "capture": {"job": "/id?", "age": "age_seconds?"}}, record=True)
+    assert outcome.failures == {}
+    assert outcome.operations[0].answer == {"job": "job-1"}
+    assert set(run(url, {"path": "/right", "capture": {"age": "age_seconds"}}).failures) == {Failure.BODY}
+
+
+def test_a_refusal_keeps_the_optional_captures_of_its_headers(url: str) -> None:
+    """So a history tells which refusals said when to come again; one that did not has no answer."""
+    for path, answer in (("/later", {"wait": "2"}), ("/refused", None)):
+        outcome = run(url, {"path": path, "capture": {"wait": "header:Retry-After?"}}, record=True)
+        operation = outcome.operations[0]
+        assert (operation.status, operation.code, operation.answer) == ("fail", 503, answer)
+
+
+def test_slots_are_shared_by_many_arrivals(url: str) -> None:
+    """A few numbers, the same for the same seed."""
+    flow = {"value": {"slot": "{slot}"}}
+    slots, again = (
+        [each.value["slot"] for each in run(url, {"path": "/right"}, record=True, seconds=0.25, flow=flow).operations]
+        for _ in range(2)
+    )
+    assert slots == again
+    assert 8 <= len(set(slots)) <= 16
+
+
 def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
     """A captured value reaches the next request and the next check; texts are escaped where they stand."""
     outcome = run(
