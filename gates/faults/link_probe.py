@@ -105,7 +105,7 @@ def named(error: OSError) -> str:
 
 
 class LinkProbe(threading.Thread):
-    """Looks at the link of *pair* every 100 ms (after the heal 50 ms), and notes when the fault was first seen and first seen gone.
+    """Looks at the link of *pair* every 100 ms (after the heal 50 ms), and notes when the fault was first seen, and seen gone.
 
     It must have seen the link sound before; only looks after the fault was caused show it, and only looks after the healing
     show the link sound again. *leaks* counts the looks in between that showed no fault; *fewest* looks in a
