@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gates.node import defects_federation, defects_jobs, defects_recovery
+from gates.node import defects_federation, defects_jobs, defects_power, defects_recovery
 from gates.node.defects_tell import Tell, teller
 
 DEFECTS: Mapping[str, Callable[[Tell], None]] = {
@@ -18,6 +18,7 @@ DEFECTS: Mapping[str, Callable[[Tell], None]] = {
     for defect in (
         defects_jobs.ack_before_durable,
         defects_federation.blocks_before_jobs,
+        defects_power.commit_without_sync,
         defects_jobs.double_charge,
         defects_jobs.double_refund,
         defects_jobs.double_spend_on_retry,

@@ -18,6 +18,7 @@ Defect = Literal[
     "ack-before-durable",
     "blind-detector",
     "blocks-before-jobs",
+    "commit-without-sync",
     "double-charge",
     "double-refund",
     "double-spend-on-retry",
