@@ -89,6 +89,12 @@ def serve(server: socket.socket) -> None:
             threading.Thread(target=one, args=(connection,), daemon=True).start()
 
 
+def _ask_once(board: Board) -> None:
+    with board.connect() as connection:
+        connection.sendall(b"x")
+        assert connection.recv(1) != b"", "ended politely"
+
+
 def _feed(connection: socket.socket) -> None:
     with suppress(OSError):
         connection.sendall(bytes(3_000_000))
@@ -160,7 +166,7 @@ def test_jitter_spreads_and_keeps_the_order(board: Board) -> None:
 
 
 def test_bandwidth_is_never_more_than_asked_for(board: Board) -> None:
-    """50 kB at 200 kB/s take a quarter of a second, whatever the sizes of the reads; also when two connections share the link."""
+    """50 kB at 200 kB/s take a quarter of a second, whatever the sizes of the reads; also when two connections share them."""
     board.shape(THERE, rate=200_000)
     with board.talking() as connection:
         alone = took(connection, bytes(50_000))
@@ -184,8 +190,10 @@ def test_a_slow_line_does_not_send_at_once_what_fits_into_one_read(board: Board)
         receive(connection, 20_000)
         half = time.monotonic() - start
         receive(connection, 20_000)
-        assert 0.08 <= half < 0.16
-        assert 0.19 <= time.monotonic() - start < 0.35
+        whole = time.monotonic() - start
+    assert half >= 0.09
+    assert whole >= 0.19
+    assert half < 0.7 * whole
 
 
 def test_slices_are_of_the_size_asked_for(board: Board) -> None:
@@ -244,10 +252,8 @@ def test_a_reset_strikes_open_and_new_connections(board: Board) -> None:
         board.disturb("reset")
         with pytest.raises(ConnectionResetError):
             connection.recv(1)
-    with pytest.raises(ConnectionError), board.connect() as connection:
-        connection.sendall(b"x")
-        if connection.recv(1) == b"":
-            raise AssertionError("ended politely")
+    with pytest.raises(ConnectionError):
+        _ask_once(board)
     board.disturb("none")
     with board.talking():
         pass
