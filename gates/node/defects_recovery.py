@@ -46,12 +46,14 @@ def blind_detector(tell: Tell) -> None:
 
 
 def retry_storm(tell: Tell) -> None:
-    """A node asks a dead peer again and again: it takes it for alive, has no breaker, and a budget without end."""
+    """A node asks a dead peer again and again: it takes it for alive, has no breaker, no patience and an endless budget."""
     from gates.node import peer_client
-    from gates.recovery import CircuitBreakerConfig, RetryBudget
+    from gates.recovery import CircuitBreakerConfig, Exponential, RetryBudget
 
     blind_detector(tell)
     peer_client.BREAKERS = dict.fromkeys(peer_client.BREAKERS, CircuitBreakerConfig(1_000_000, STUCK, 1))
+    peer_client.ATTEMPTS = 30
+    peer_client.Exponential = lambda *_: Exponential(0.002, 0.002)  # type: ignore[assignment,attr-defined]
     peer_client.RetryBudget = lambda **_: RetryBudget(ratio=1.0, burst=1_000_000)  # type: ignore[assignment,attr-defined]
 
 

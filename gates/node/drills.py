@@ -304,7 +304,7 @@ DRILLS = (
         RECOVERING,
         "retry-storm",
         "dependency.load",
-        "A node asks a dead peer three times as often as a living one.",
+        "A node asks a dead peer again and again, without a breaker or a budget.",
         sightings.told("took a silent peer for alive and asked it again"),
     ),
     _drill(
