@@ -14,6 +14,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -39,6 +40,12 @@ class Board:
     def shape(self, *pairs: tuple[str, str], **traffic: object) -> None:
         how = asdict(Traffic(**traffic))  # type: ignore[arg-type]
         self.control.ask(do="shape", traffic=[[*pair, how] for pair in pairs])
+
+    @property
+    def state(self) -> list[Any]:
+        """Both ends, connections accepted and open, bytes there and back, bytes waiting."""
+        found: list[Any] = self.control.ask(do="state")["state"][0]
+        return found
 
     def disturb(self, how: str) -> None:
         self.control.ask(do="disturb", pairs=[THERE], how=how)
@@ -220,30 +227,30 @@ def test_what_a_cut_link_holds_arrives_after_the_heal(board: Board) -> None:
 def test_one_way_is_one_way(board: Board) -> None:
     """The server gets what is sent; its answer is held."""
     with board.talking() as connection:
-        before = board.control.ask(do="state")["state"][0][5]
+        before = board.state[5]
         board.shape(BACK, cut=True)
         connection.sendall(b"z")
         until = time.monotonic() + PATIENCE
-        while board.control.ask(do="state")["state"][0][5] == before and time.monotonic() < until:
+        while board.state[5] == before and time.monotonic() < until:
             time.sleep(0.01)
-        assert board.control.ask(do="state")["state"][0][5] == before + 1
+        assert board.state[5] == before + 1
         board.shape(BACK)
         assert connection.recv(1) == b"z"
 
 
 def test_no_handshake_passes_a_cut_link(board: Board) -> None:
-    """Who gives up a new connection before the heal has sent nothing."""
-    before = board.control.ask(do="state")["state"][0][4]
+    """Who gives up a new connection before the heal has sent nothing; who waits is served then."""
     board.shape(THERE, BACK, cut=True)
-    with board.connect() as given_up:
+    with board.connect() as given_up, board.connect() as patient:
         given_up.sendall(b"never")
-    with board.connect() as patient:
+        given_up.shutdown(socket.SHUT_WR)
+        with suppress(ConnectionResetError):
+            assert given_up.recv(1) == b""
+        before = board.state[5]
         patient.sendall(b"later")
         board.shape(THERE, BACK)
         assert receive(patient, 5) == b"later"
-    assert board.control.ask(do="state")["state"][0][5] >= before
-    with board.talking():
-        pass
+    assert board.state[5] - before == len(b"later")
 
 
 def test_a_reset_strikes_open_and_new_connections(board: Board) -> None:
@@ -279,10 +286,10 @@ def test_a_slow_reader_makes_the_server_wait(board: Board) -> None:
     """Little is taken from the server, so that it can't get rid of its answer, however much of it there is."""
     board.shape(BACK, rate=10_000, buffer=4096)
     with board.talking() as connection:
-        before = board.control.ask(do="state")["state"][0]
+        before = board.state
         threading.Thread(target=_feed, args=(connection,), daemon=True).start()
         time.sleep(0.4)
-        assert board.control.ask(do="state")["state"][0][5] - before[5] < 400_000
+        assert board.state[5] - before[5] < 400_000
 
 
 def test_a_switchboard_says_what_it_does_not_understand(board: Board) -> None:

@@ -48,15 +48,14 @@ class Link:
         else:
             self._open.set()
 
-    async def handshake(self, connection: Connection) -> float:
-        """Wait for as long as a handshake takes, and say how long that is without a cut.
+    @property
+    def is_cut(self) -> bool:
+        """Whether no handshake passes."""
+        return not self._open.is_set()
 
-        Raises ConnectionError when who asked for the connection gave up before the link was whole again.
-        """
-        if not self._open.is_set():
-            await self._open.wait()
-            if connection.near.finished:
-                raise ConnectionAbortedError
+    async def handshake(self) -> float:
+        """Wait for as long as a handshake takes, and say how long that is without a cut."""
+        await self._open.wait()
         if self.there.plain and self.back.plain:
             return 0.0
         took = self.there.delay(1) + self.back.delay(1)
@@ -92,7 +91,7 @@ class Connection:
     async def _connect(self) -> None:
         late = 0.0
         with suppress(OSError):
-            late = await self.link.handshake(self)
+            late = await self.link.handshake()
             await self._loop.create_connection(lambda: self.far, self.link.host, self.link.port)
         if self.near.transport is None or self.far.transport is None or self.stranded:
             self.reset()
@@ -141,6 +140,10 @@ class Connection:
         else:
             side.out.end(self.reset)
 
+    def given_up(self) -> bool:
+        """Whether who opened it has ended it before it passed the cut: then nothing was ever sent."""
+        return self.near.finished and self.far.transport is None and self.link.is_cut
+
     def ended(self, side: Side) -> None:
         """All that *side* ever said has been written to the other end."""
         other = self.far if side is self.near else self.near
@@ -168,6 +171,9 @@ class Side(asyncio.Protocol):
 
     def eof_received(self) -> bool:
         self.finished = True
+        if self._connection.given_up():
+            self._connection.reset()
+            return False
         self.out.end(lambda: self._connection.ended(self))
         return True
 

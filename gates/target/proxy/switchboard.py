@@ -13,6 +13,7 @@ import asyncio
 import contextlib
 import gc
 import json
+import resource
 import signal
 import sys
 from collections.abc import Mapping, Sequence
@@ -142,6 +143,8 @@ def runner(name: str) -> Any:
 
 def main() -> None:
     """The command."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, min(hard, 65_536)), hard))  # a cut link holds connections
     control, rows, seed, loop, namespaces = (*sys.argv[1:], *("uvloop", "{}")[len(sys.argv) - 4 :])
     runner(loop)(serve(Path(control), json.loads(rows), seed, json.loads(namespaces)))
 
