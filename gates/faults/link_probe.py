@@ -86,7 +86,7 @@ def _listen(connection: socket.socket, until: float, clock: Callable[[], float])
     """What came until the other end closed; an answer that had begun when the time was up counts as one."""
     pieces: list[int] = []
     try:
-        while (left := until - clock()) > 0:
+        while (left := until - clock()) > 0.001:  # less would be taken for none, and be no time-out
             connection.settimeout(left)
             data = connection.recv(65536)
             if not data:
@@ -128,6 +128,7 @@ class LinkProbe(threading.Thread):
         self._fewest = fewest
         self._finish = threading.Event()
         self._caused: float | None = None
+        self._ending: float | None = None
         self._healing: float | None = None
         self._row: deque[Look] = deque(maxlen=ROW)
         self.sound, self.seen, self.gone = threading.Event(), threading.Event(), threading.Event()
@@ -138,6 +139,10 @@ class LinkProbe(threading.Thread):
     def caused(self, when: float) -> None:
         """The fault was caused at *when*."""
         self._caused = when
+
+    def ending(self, when: float) -> None:
+        """Healing begins at *when*: from now on what gets through may have been let through."""
+        self._ending = when
 
     def healing(self, when: float) -> None:
         """Healing was over at *when*."""
@@ -158,7 +163,7 @@ class LinkProbe(threading.Thread):
         elif self.seen_at is None:
             self._before_it_is_seen(look, caused)
         elif healing is None:
-            self.leaks += not self._struck((*self._row, look)) and look.asked > caused
+            self.leaks += self._ending is None and look.asked > caused and not self._struck((*self._row, look))
             self._row.append(look)
         elif look.asked >= healing and self.gone_at is None and look.how == ANSWERED and not self._struck((look,)):
             self.gone_at = self._clock()

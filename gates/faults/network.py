@@ -153,6 +153,7 @@ class LinkFault:
                     yield watch
                 finally:
                     watch.healing = clock()
+                    _tell(probes, LinkProbe.ending, watch.healing)
             _tell(probes, LinkProbe.healing, clock())
             _all([probe for probe in probes if probe.seen.is_set()], lambda probe: probe.gone, PATIENCE, clock)
         finally:
