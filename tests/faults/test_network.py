@@ -29,9 +29,7 @@ from gates.model import ProcessSpec, Ready, TargetLayout, TargetPlan
 from gates.target import RunningTarget, TargetError, running
 
 THREE = frozenset((one, other) for one in ("clients", "a", "b", "c") for other in ("clients", "a", "b", "c") if one != other)
-ROOT = pytest.mark.skipif(
-    bool(works("namespace") or works("bridge") or works("nft")), reason="needs root, network namespaces and nftables"
-)
+NFT = pytest.mark.needs("nft", "apt-get install nftables")
 
 
 class Pair:
@@ -293,10 +291,18 @@ def test_what_somebody_else_started_is_struck_on_our_side(tmp_path: Path, target
 # --- namespaces -------------------------------------------------------------------------------------------------------
 
 
-@ROOT
+def need_namespaces() -> None:
+    """Leave the test out where there are none."""
+    reason = works("namespace") or works("bridge") or works("nft")
+    if reason:
+        pytest.skip(reason)
+
+
+@NFT
 @pytest.mark.end_to_end
 def test_packets_between_namespaces_are_dropped_counted_and_pass_again(tmp_path: Path) -> None:
     """The kernel's count is the second witness; loss is of packets too; and the gate's own network is as it was."""
+    need_namespaces()
     before = subprocess.run(["ip", "-brief", "link"], capture_output=True, text=True, check=True).stdout
     with started(tmp_path, "namespace") as target:
         watch = applied(target, Partition(), {"with": "all"}, lambda: None)
@@ -325,9 +331,11 @@ with started(Path(sys.argv[1]), sys.argv[2]) as target, Partition().apply(target
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
-@pytest.mark.parametrize("links", ["proxy", pytest.param("namespace", marks=ROOT)])
+@pytest.mark.parametrize("links", ["proxy", pytest.param("namespace", marks=NFT)])
 def test_nothing_is_left_of_a_killed_runner(tmp_path: Path, links: str, how: signal.Signals) -> None:
     """In the middle of a partition: no process within 10 s, and with the last one its namespace and rules are gone."""
+    if links == "namespace":
+        need_namespaces()
     here = Path(__file__).parent
     command = [sys.executable, "-c", RUNNER, str(tmp_path), links, str(here), str(here.parent / "target")]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as runner:
