@@ -23,7 +23,8 @@ from gates.fields import Settings
 from gates.model import CLIENTS, Links, Pair, Target, Traffic, Way
 from gates.target.error import TargetError
 
-PATIENCE = 4.0
+SOUND, GONE = 3.0, 6.0
+"""So many seconds the probes have to see the links sound before the fault, and sound again after the heal."""
 NOTICE = 2.0
 CONTROLS, MACHINE = ("links", "namespaces"), ("namespace", "bridge", "nft")
 """What faults need that are caused between network namespaces."""
@@ -144,7 +145,7 @@ class LinkFault:
         before, watch = links.dropped(pairs) or 0, Watch()
         probes = self._probes(target, pairs, asked, clock)
         try:
-            _all(probes, lambda probe: probe.sound, PATIENCE, clock)
+            _all(probes, lambda probe: probe.sound, SOUND, clock)
             with self.changed(links, pairs, asked):
                 watch.caused = clock()
                 _tell(probes, LinkProbe.caused, watch.caused)
@@ -155,7 +156,7 @@ class LinkFault:
                     watch.healing = clock()
                     _tell(probes, LinkProbe.ending, watch.healing)
             _tell(probes, LinkProbe.healing, clock())
-            _all([probe for probe in probes if probe.seen.is_set()], lambda probe: probe.gone, PATIENCE, clock)
+            _all([probe for probe in probes if probe.seen.is_set()], lambda probe: probe.gone, GONE, clock)
         finally:
             for probe in probes:
                 probe.finish()

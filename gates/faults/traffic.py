@@ -180,7 +180,7 @@ class Loss(LinkFault):
         return Traffic(loss=asked.share)
 
     def question(self, asked: LossSettings) -> Question:
-        return Question(patience=2.0)
+        return Question(patience=1.0)
 
     def struck(self, asked: LossSettings, looks: Sequence[Look], directions: Directions) -> bool:
         return looks[-1].how == SILENT or looks[-1].seconds >= STALL
