@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -127,7 +127,7 @@ def group(controllers: Sequence[str], part: str) -> Iterator[Group]:
     with ExitStack() as stack:
         places: dict[str, Place] = {}
         for controller in controllers:
-            version, parent = _parent(controller)
+            version, parent = stack.enter_context(_parent(controller))
             path = parent / name
             if all(place.path != path for place in places.values()):
                 stack.enter_context(held("cgroup", str(path)))
@@ -152,16 +152,19 @@ def of(pid: int) -> Group:
     return Group(places)
 
 
-def _parent(controller: str) -> tuple[int, Path]:
+@contextmanager
+def _parent(controller: str) -> Iterator[tuple[int, Path]]:
     """The version of *controller*'s hierarchy, and the group in it below which ours can lie."""
     mounts, own = _mounts(), _own_groups()
     if controller in own:
         if controller not in mounts:
             raise OSError(f"the hierarchy of {controller} is not mounted")
-        return 1, _below(mounts[controller], own[controller])
+        yield 1, _below(mounts[controller], own[controller])
+        return
     if "" not in mounts or controller not in (mounts[""] / "cgroup.controllers").read_text().split():
         raise OSError(f"no cgroup hierarchy has the controller {controller}")
-    return 2, _delegating(mounts[""], own.get("", "/"), controller)
+    with _delegating(mounts[""], own.get("", "/"), controller) as path:
+        yield 2, path
 
 
 def _own_groups() -> dict[str, str]:
@@ -175,22 +178,36 @@ def _below(root: Path, own: str) -> Path:
     return path if path.is_dir() else root  # in a container our own path may be that of the host
 
 
-def _delegating(root: Path, own: str, controller: str) -> Path:
+@contextmanager
+def _delegating(root: Path, own: str, controller: str) -> Iterator[Path]:
     """The nearest group at or above our own that hands *controller* on to groups below it, made to do so where we may.
 
     A group of version 2 that holds processes can't hand anything on, so ours often lies beside our own group.
     """
-    path = _below(root, own)
-    for place in (path, *path.parents):
-        if controller in (place / "cgroup.subtree_control").read_text().split() and os.access(place, os.W_OK):
-            return place
+    for place in _upwards(_below(root, own), root):
+        handed = place / "cgroup.subtree_control"
+        if controller in handed.read_text().split() and os.access(place, os.W_OK):
+            yield place
+            return
         try:
-            (place / "cgroup.subtree_control").write_text(f"+{controller}")
-            return place
+            handed.write_text(f"+{controller}")
         except OSError:
-            if place == root:
-                break
+            continue
+        try:
+            yield place
+        finally:
+            with suppress(OSError):  # somebody else may have begun to use it
+                handed.write_text(f"-{controller}")
+        return
     raise OSError(f"no group at or above {own} hands the controller {controller} on to us")
+
+
+def _upwards(path: Path, root: Path) -> Iterator[Path]:
+    while True:
+        yield path
+        if path == root:
+            return
+        path = path.parent
 
 
 def _mounts() -> dict[str, Path]:

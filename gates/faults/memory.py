@@ -196,7 +196,7 @@ def _small_address_space(
         clock,
         cause=lambda: resource.prlimit(pid, resource.RLIMIT_AS, (_size(pid) + int(asked.room), before[1])),
         heal=heal,
-        how=lambda: "the limit that the kernel shows of the process",
+        how=lambda: "the limit of its address space that the kernel shows (another fault: nothing is reclaimed or killed)",
     )
 
 
