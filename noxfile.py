@@ -127,7 +127,7 @@ def matrix(session: nox.Session) -> None:
 def explore(session: nox.Session) -> None:
     """Try random sequences of faults (-- --runs 20 --seed 7), and shrink one that fails to a scenario."""
     install(session, "[all]")
-    session.run("gates", "explore", *session.posargs, **PATIENCE)
+    session.run("gates", "explore", *(session.posargs or ("--runs", "20")), **PATIENCE)
 
 
 @nox.session(default=False)
