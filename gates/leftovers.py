@@ -321,9 +321,9 @@ def _members(path: Path) -> list[int]:
         return []
 
 
-def mounted(path: str) -> str:
-    """The source of what is mounted at *path*, empty when nothing is."""
-    for line in reversed(Path("/proc/self/mountinfo").read_text().splitlines()):
+def mounted(path: str, process: int | str = "self") -> str:
+    """The source of what is mounted at *path* as *process* sees it, empty when nothing is."""
+    for line in reversed(Path(f"/proc/{process}/mountinfo").read_text().splitlines()):
         before, _, after = line.partition(" - ")
         if before.split()[4].encode().decode("unicode_escape") == path:
             return after.split()[1]

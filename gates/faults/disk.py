@@ -18,7 +18,7 @@ from typing import Annotated, Any
 from pydantic import Field
 
 from gates.faults.looker import struck
-from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings
+from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings, process_of
 from gates.faults.signals import repeating
 from gates.faults.watch import Watch
 from gates.faults.workshop import Workshop, control_of
@@ -27,7 +27,7 @@ from gates.leftovers import held, mounted, unique
 from gates.model import Way
 from gates.target import RunningTarget, TargetError
 
-TMPFS, PRELOAD = "tmpfs", "preload"
+TMPFS, NAMESPACE, PRELOAD = "tmpfs", "user-namespace", "preload"
 LIBRARY = Way(PRELOAD, ("data", "start"), ("preload",), summary="a preloaded library refuses it what it asks of its files")
 
 WITNESS = """
@@ -69,6 +69,7 @@ class DiskFull(NodeFault):
             ("tmpfs",),
             summary="a small disk of its own under its data, filled to the last byte",
         ),
+        Way(NAMESPACE, ("data", "start"), ("user-namespace",), summary="the same, which only the node sees; needs no rights"),
         LIBRARY,
     )
     settings = DiskSettings
@@ -78,6 +79,8 @@ class DiskFull(NodeFault):
         asked = DiskSettings.model_validate(settings)
         if way == TMPFS:
             shop.disk(asked.node, int(asked.size))
+        elif way == NAMESPACE:
+            shop.private_disk(asked.node, int(asked.size))
         else:
             shop.shim(asked.node)
 
@@ -91,15 +94,18 @@ class DiskFull(NodeFault):
     ) -> AbstractContextManager[Watch]:
         """Fill it on entering, make room on leaving."""
         asked = DiskSettings.model_validate(settings)
-        if way == TMPFS:
-            return _filled(target.data(asked.node).resolve(), asked.node, clock)
+        if way in (TMPFS, NAMESPACE):
+            return _filled(target.data(asked.node).resolve(), asked.node, process_of(target, asked.node), clock)
         return by_library(target, asked.node, "refuse", errno.ENOSPC, clock)
 
 
 @contextmanager
-def _filled(data: Path, node: str, clock: Callable[[], float]) -> Iterator[Watch]:
-    if not mounted(str(data)):
+def _filled(data: Path, node: str, process: int, clock: Callable[[], float]) -> Iterator[Watch]:
+    """The disk at *data* full, as the *process* of *node* sees it."""
+    if not mounted(str(data), process):
         raise TargetError("its data folder is no disk of its own", location=node)
+    if not mounted(str(data)):
+        data = Path(f"/proc/{process}/root{data}")
     filler = data / unique("filler")
 
     def heal() -> None:

@@ -12,6 +12,7 @@ what was made for it from the running process and the target's folders alone (`c
 from __future__ import annotations
 
 import shutil
+import subprocess
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field, replace
@@ -39,6 +40,7 @@ class Workshop:
     _groups: dict[str, cgroups.Group] = field(default_factory=dict)
     _environments: dict[str, dict[str, str]] = field(default_factory=dict)
     _disks: set[str] = field(default_factory=set)
+    _inside: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def group(self, node: str, controller: str) -> None:
         """Have *node* started in a group of its own, which *controller* can limit."""
@@ -60,6 +62,12 @@ class Workshop:
             self._disks.add(node)
             self.stack.enter_context(_disk(self.data(node), size))
 
+    def private_disk(self, node: str, size: int) -> None:
+        """The same where only the node, and who looks through its eyes, sees the disk; it needs no rights."""
+        if node not in self._disks:
+            self._disks.add(node)
+            self._inside[node] = self.stack.enter_context(_private_disk(self.data(node), size))
+
     def data(self, node: str) -> Path:
         """The data folder that *node* will have."""
         return self.home / "data" / node
@@ -75,7 +83,8 @@ class Workshop:
 
     def _fitted(self, spec: ProcessSpec) -> ProcessSpec:
         group, variables = self._groups.get(spec.name), self._environments.get(spec.name, {})
-        command = group.command(spec.command) if group else spec.command
+        command = (*self._inside.get(spec.name, ()), *spec.command)
+        command = group.command(command) if group else command
         return replace(spec, command=command, env={**spec.env, **variables})
 
 
@@ -114,6 +123,26 @@ def group_of(target: Any, node: str) -> cgroups.Group:
         return cgroups.of(target.processes()[node])
     except (OSError, LookupError) as error:
         raise TargetError(f"it was not started in a group that this fault needs: {error}", location=node) from error
+
+
+@contextmanager
+def _private_disk(data: Path, size: int) -> Iterator[tuple[str, ...]]:
+    """A disk in a user namespace that a process of ours holds; gives what a command must begin with to be inside."""
+    data.mkdir(parents=True, exist_ok=True)
+    inside = f'mount -t tmpfs -o size={size} {unique("disk")} "$0" && echo held && exec cat'
+    command = ("unshare", "--user", "--map-root-user", "--mount", "sh", "-c", inside, str(data))
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as holder:
+        try:
+            assert holder.stdout is not None
+            assert holder.stderr is not None
+            if holder.stdout.readline() != b"held\n":
+                raise TargetError(f"its disk can't be made: {holder.stderr.read().decode().strip()}", location=data.name)
+            entered = ("nsenter", "--preserve-credentials", "--user", "--mount", "--target", str(holder.pid), "--")
+            yield (*entered, "setpriv", "--pdeathsig", "KILL", "--")  # entering takes away who it dies with
+            with suppress(OSError, shutil.Error):
+                shutil.copytree(f"/proc/{holder.pid}/root{data}", data, dirs_exist_ok=True)
+        finally:
+            holder.kill()
 
 
 @contextmanager

@@ -124,6 +124,7 @@ CASES: list[tuple[str, str, dict[str, Any], Callable[[Client, Observation], bool
     ("cpu-starvation", "signals", {"share": "5 %"}, slower),
     ("pid-limit", "cgroup", {}, whatever),
     ("disk-full", "tmpfs", {}, not_ready),
+    ("disk-full", "user-namespace", {}, not_ready),
     ("disk-full", "preload", {}, not_ready),
     ("read-only", "preload", {}, not_ready),
     ("sync-fails", "preload", {}, not_ready),
