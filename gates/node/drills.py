@@ -83,42 +83,9 @@ ANCHORING = Base(
     },
     seconds=16.0,
 )
-# long enough that a fault which nobody notices lasts longer than its limit
-RECOVERING = Base(
-    name="recovering",
-    gate="recovery-crash",
-    criteria=(
-        "flow.unavailable@fault/*",
-        "availability@fault/healthy",
-        "budget.burnt",
-        "dependency.load",
-        "detect.time",
-        "converge.time",
-        "shared.broken",
-        "balances.wrong",
-    ),
-    scenario={
-        "arrivals": {"rate": "100/s", "for": "13 s"},
-        "warmup": "1 s",
-        "faults": [{"at": "30 %", "for": "45 %", "crash": {"node": "node-b"}}],
-    },
-    seconds=22.0,
-)
-# long enough that what does not come back is watched for longer than its limit
-RESTORED = Base(
-    name="restored",
-    gate="recovery-crash",
-    criteria=("restored.time", "flow.recovery/*"),
-    scenario={
-        "arrivals": {"rate": "60/s", "for": "14 s"},
-        "warmup": "1 s",
-        "faults": [{"at": "35 %", "for": "10 %", "crash": {"node": "node-b"}}],
-    },
-    seconds=22.0,
-)
 
 
-def _with_defect(name: str) -> Callable[[Tree], Tree]:
+def with_defect(name: str) -> Callable[[Tree], Tree]:
     """The same federation, with a defect in every node."""
 
     def seed(tree: Tree) -> Tree:
@@ -130,9 +97,9 @@ def _with_defect(name: str) -> Callable[[Tree], Tree]:
 # --- the drills -------------------------------------------------------------------------------------------------------
 
 
-def _drill(base: Base, defect: str, criterion: str, summary: str, probe: Probe, name: str = "", **more: Any) -> Drill:
+def drill(base: Base, defect: str, criterion: str, summary: str, probe: Probe, name: str = "", **more: Any) -> Drill:
     seconds: float = more.get("seconds", base.seconds)
-    return Drill(name or defect, summary, base, criterion, _with_defect(defect), probe, seconds=seconds)
+    return Drill(name or defect, summary, base, criterion, with_defect(defect), probe, seconds=seconds)
 
 
 _ACKNOWLEDGED = sightings.counted(
@@ -140,14 +107,14 @@ _ACKNOWLEDGED = sightings.counted(
 )
 
 DRILLS = (
-    _drill(
+    drill(
         CRASH,
         "ack-before-durable",
         "acknowledged.lost",
         "Nodes acknowledge a job before it is synced, and one of them is killed.",
         _ACKNOWLEDGED,
     ),
-    _drill(
+    drill(
         CRASH,
         "double-charge",
         "mana.imbalance",
@@ -157,7 +124,7 @@ DRILLS = (
             "{struck} repeated keys were charged again, and {found} mana was burned for no completed job",
         ),
     ),
-    _drill(
+    drill(
         CRASH,
         "forget-keys",
         "acknowledged.duplicated",
@@ -166,7 +133,7 @@ DRILLS = (
             sightings.repeated_keys, "{struck} submissions met a forgotten key, and {found} keys have more than one job"
         ),
     ),
-    _drill(
+    drill(
         CRASH,
         "stuck-job",
         "jobs.unfinished",
@@ -176,7 +143,7 @@ DRILLS = (
         ),
         seconds=35.0,
     ),
-    _drill(
+    drill(
         CRASH,
         "illegal-transition",
         "transitions.illegal",
@@ -185,7 +152,7 @@ DRILLS = (
             sightings.jumps, "bidding was not closed {struck} times, and {found} jobs in the databases went on without"
         ),
     ),
-    _drill(
+    drill(
         CRASH,
         "double-refund",
         "refunds.wrong",
@@ -194,7 +161,7 @@ DRILLS = (
             sightings.apart, "{struck} refunds were given twice, and the ledgers are {found} mana apart from what came in"
         ),
     ),
-    _drill(
+    drill(
         CRASH,
         "unverified-receipt",
         "receipts.unverified",
@@ -203,7 +170,7 @@ DRILLS = (
             sightings.unsigned, "{struck} receipts were not signed, and the block stores hold {found} copies of such"
         ),
     ),
-    _drill(
+    drill(
         CRASH,
         "lost-outbox",
         "receipts.missing",
@@ -211,7 +178,7 @@ DRILLS = (
         sightings.receipts_missing,
         seconds=16.0,
     ),
-    _drill(
+    drill(
         CRASH,
         "skipped-block",
         "roots.diverged",
@@ -219,14 +186,14 @@ DRILLS = (
         sightings.blocks_apart,
         seconds=60.0,
     ),
-    _drill(
+    drill(
         CRASH,
         "refuse-when-peer-down",
         "unavailable@fault/healthy",
         "Nodes refuse jobs while a peer does not answer, so that one failure takes all of them down.",
         sightings.refused("of a peer"),
     ),
-    _drill(
+    drill(
         RECOVERY,
         "slow-restart",
         "recovery.time",
@@ -234,7 +201,7 @@ DRILLS = (
         sightings.overslept,
         seconds=27.0,
     ),
-    _drill(
+    drill(
         GOVERNANCE,
         "double-vote",
         "votes.duplicated",
@@ -243,7 +210,7 @@ DRILLS = (
             sightings.double_votes, "{struck} members voted again, and the block stores hold {found} pairs of votes"
         ),
     ),
-    _drill(
+    drill(
         GOVERNANCE,
         "wrong-tally",
         "tally.wrong",
@@ -252,7 +219,7 @@ DRILLS = (
             sightings.against, "{struck} tallies were wrong, of {found} proposals that the block stores hold votes against"
         ),
     ),
-    _drill(
+    drill(
         GOVERNANCE,
         "double-spend-on-retry",
         "mana.imbalance",
@@ -262,14 +229,14 @@ DRILLS = (
             "{struck} repeated votes were paid again, and {found} mana was burned for no proposal and no vote",
         ),
     ),
-    _drill(
+    drill(
         DEGRADED,
         "ready-always-yes",
         "ready.lied",
         "A node says that it is ready although its ledger takes no writes.",
         sightings.lies,
     ),
-    _drill(
+    drill(
         DEGRADED,
         "ack-before-durable",
         "acknowledged.lost",
@@ -277,7 +244,7 @@ DRILLS = (
         _ACKNOWLEDGED,
         name="ack-while-locked",
     ),
-    _drill(
+    drill(
         ANCHORING,
         "impatient-outbox",
         "receipts.missing",
@@ -285,131 +252,11 @@ DRILLS = (
         sightings.receipts_missing,
         seconds=25.0,
     ),
-    _drill(
+    drill(
         ANCHORING,
         "blocks-before-jobs",
         "unavailable@fault/faulted",
         "A node refuses jobs while its block store takes no writes, though receipts could wait.",
         sightings.refused("of the block store"),
-    ),
-    # --- recovery objectives
-    _drill(
-        RECOVERING,
-        "blind-detector",
-        "detect.time",
-        "A node takes every peer that it ever heard for alive.",
-        sightings.told("took a silent peer for alive"),
-    ),
-    _drill(
-        RECOVERING,
-        "retry-storm",
-        "dependency.load",
-        "A node asks a dead peer again and again, without a breaker or a budget.",
-        sightings.told("took a silent peer for alive and asked it again"),
-    ),
-    _drill(
-        RECOVERING,
-        "refuse-when-peer-down",
-        "availability@fault/healthy",
-        "Nodes refuse jobs while a peer does not answer, and fewer requests are served than the objective allows.",
-        sightings.refused("of a peer"),
-        name="unavailable-when-peer-down",
-    ),
-    _drill(
-        RECOVERING,
-        "refuse-when-peer-down",
-        "flow.unavailable@fault/*",
-        "Nodes refuse jobs while a peer does not answer; other flows are served.",
-        sightings.refused("of a peer"),
-        name="one-flow-down",
-    ),
-    _drill(
-        RECOVERING,
-        "refuse-when-peer-down",
-        "budget.burnt",
-        "Nodes refuse jobs while a peer does not answer, and burn more than their error budget.",
-        sightings.refused("of a peer"),
-        name="budget-burnt",
-    ),
-    _drill(
-        RECOVERING,
-        "skipped-block",
-        "converge.time",
-        "Anti-entropy passes over some blocks, so that the nodes never agree.",
-        sightings.blocks_apart,
-        name="never-converged",
-        seconds=60.0,
-    ),
-    _drill(
-        RECOVERING,
-        "forget-keys",
-        "shared.broken",
-        "Nodes forget which keys they know, and tell clients of different jobs under one key.",
-        sightings.counted(
-            sightings.repeated_keys, "{struck} submissions met a forgotten key, and {found} keys have more than one job"
-        ),
-        name="two-answers-to-one-key",
-    ),
-    _drill(
-        RECOVERING,
-        "double-refund",
-        "balances.wrong",
-        "Nodes give back twice what a job did not cost, and clients read of more mana than there was.",
-        sightings.counted(
-            sightings.apart, "{struck} refunds were given twice, and the ledgers are {found} mana apart from what came in"
-        ),
-        name="more-mana-than-there-was",
-    ),
-    _drill(
-        RESTORED,
-        "limping-restart",
-        "restored.time",
-        "A node that was started again takes 0.3 s longer for every job.",
-        sightings.told("held up a job after their restart"),
-    ),
-    _drill(
-        RESTORED,
-        "slow-restart",
-        "flow.recovery/*",
-        "A node that starts again takes seven seconds before it serves any flow.",
-        sightings.overslept,
-        name="no-flow-for-long",
-        seconds=30.0,
-    ),
-    _drill(
-        DEGRADED,
-        "sticky-refusals",
-        "back.time",
-        "A node goes on refusing writes for four seconds after its ledger takes them again.",
-        sightings.refused_after_the_heal,
-    ),
-    _drill(
-        DEGRADED,
-        "stuck-breaker",
-        "breaker.stuck",
-        "A breaker that has opened asks nobody for a minute whether its dependency is back.",
-        sightings.refused_after_the_heal,
-    ),
-    _drill(
-        DEGRADED,
-        "stuck-breaker",
-        "breaker.closed.time",
-        "A breaker that has opened stays open long after its dependency is back.",
-        sightings.refused_after_the_heal,
-        name="breaker-closes-late",
-    ),
-    _drill(
-        DEGRADED,
-        "late-breaker",
-        "breaker.open.time",
-        "A breaker counts no failure in the first four seconds.",
-        sightings.told("passed over a failure"),
-    ),
-    _drill(
-        DEGRADED,
-        "no-retry-after",
-        "refused.unadvised",
-        "A node refuses without a word when to come again.",
-        sightings.refused_curtly,
     ),
 )
