@@ -67,7 +67,7 @@ METRICS = (
         Unit.COUNT,
         Rule.CENSUS,
         "Operations of a flow without a right answer on nodes that were not struck, while a fault was seen.",
-        at_least=20,
+        at_least=10,
         phases=("fault",),
         selectors=True,
     ),

@@ -98,6 +98,7 @@ def with_defect(name: str) -> Callable[[Tree], Tree]:
 
 
 def drill(base: Base, defect: str, criterion: str, summary: str, probe: Probe, name: str = "", **more: Any) -> Drill:
+    """The drill that gives every node of *base* the *defect*; *name* where that is not the defect's own."""
     seconds: float = more.get("seconds", base.seconds)
     return Drill(name or defect, summary, base, criterion, with_defect(defect), probe, seconds=seconds)
 
