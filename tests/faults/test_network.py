@@ -338,10 +338,13 @@ def test_nothing_is_left_of_a_killed_runner(tmp_path: Path, links: str, how: sig
         need_namespaces()
     here = Path(__file__).parent
     command = [sys.executable, "-c", RUNNER, str(tmp_path), links, str(here), str(here.parent / "target")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True) as runner:
+    with (
+        (tmp_path / "said").open("w") as said,
+        subprocess.Popen(command, stdout=subprocess.PIPE, stderr=said, text=True) as runner,
+    ):
         assert runner.stdout is not None
         pids = [int(word) for word in runner.stdout.readline().split()]
-        assert len(pids) == 3
+        assert len(pids) == 3, (tmp_path / "said").read_text()
         namespaces = {os.readlink(f"/proc/{pid}/ns/net") for pid in pids}
         assert len(namespaces) == (3 if links == "namespace" else 1)
         runner.send_signal(how)
