@@ -62,6 +62,7 @@ class Neighbour:
         self._command = group.command(command) if group else command
         self._env = {**os.environ, **env} if env else None
         self._process: subprocess.Popen[bytes] | None = None
+        self._begun = b""
 
     def start(self) -> None:
         """Start it, and wait for its first line."""
@@ -71,10 +72,11 @@ class Neighbour:
         os.set_blocking(self._process.stdout.fileno(), False)
 
     def lines(self) -> list[str]:
-        """What it has printed since the last look."""
+        """The whole lines that it has printed since the last look."""
         assert self._process is not None
         assert self._process.stdout is not None
-        return (self._process.stdout.read() or b"").decode().split("\n")[:-1]
+        *whole, self._begun = (self._begun + (self._process.stdout.read() or b"")).split(b"\n")
+        return [line.decode() for line in whole]
 
     def end(self) -> None:
         """Kill it; again is harmless."""
