@@ -47,7 +47,7 @@ def load(session: nox.Session) -> None:
 @nox.session
 def validation(session: nox.Session) -> None:
     """The gates of kind `validation`: load while something breaks."""
-    gate(session, "validation", "[load,node]")
+    gate(session, "validation", "[load,node,power]")
 
 
 @nox.session
