@@ -131,7 +131,7 @@ def add(kind: str, name: str, *, folder: Path | None = None, **detail: str) -> L
     """Write down that *kind* *name* is about to be made by this process. Raises LeftoverError when it can't be."""
     if kind not in UNDO:
         raise LeftoverError(f"nobody knows how to undo a {kind!r}; there is {', '.join(UNDO)}")
-    place = _made(folder or state_folder())
+    place = _made(folder or own_folder() / "leftovers")
     owner, order = Owner.of(os.getpid()), time.time_ns()
     path = place / f"{order}-{os.getpid()}-{next(_numbers)}.json"
     line = json.dumps({"kind": kind, "name": name, "detail": detail, "owner": asdict(owner), "order": order}) + "\n"
@@ -174,6 +174,8 @@ def entries(folder: Path | None = None) -> tuple[Leftover, ...]:
     place = folder or state_folder()
     if not place.is_dir():
         return ()
+    if folder is None:
+        _check(place.parent)  # whoever may write there could put another folder in its place
     _check(place)
     found = [entry for entry in map(_read, sorted(place.glob("*.json"))) if entry is not None]
     return tuple(sorted(found, key=lambda entry: entry.order))
@@ -193,7 +195,7 @@ def clean(folder: Path | None = None) -> tuple[Cleaned, ...]:
     if not place.is_dir():
         return ()
     with _alone(place):
-        dead = [entry for entry in entries(place) if not entry.owner.lives]
+        dead = [entry for entry in entries(folder) if not entry.owner.lives]
         return tuple(_cleaned(entry) for entry in reversed(dead))
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from gates.leftovers import LeftoverError, Owner, add, clean, entries, held, started, state_folder, undo, unique
+from gates.leftovers import PLACE, LeftoverError, Owner, add, clean, entries, held, started, state_folder, undo, unique
 
 HOLDER = """
 import sys
@@ -39,7 +39,7 @@ def test_a_thing_is_written_down_as_long_as_it_is_there(registry: Path, tmp_path
         assert clean(registry) == ()  # its owner lives
         assert path.exists()
     with pytest.raises(ZeroDivisionError), held("file", str(path), folder=registry):
-        _ = path.touch() or 1 / 0
+        _ = 1 / path.write_bytes(b"")
     assert not path.exists()
     assert entries(registry) == ()
 
@@ -83,6 +83,16 @@ def test_a_registry_that_others_can_write_is_refused(registry: Path) -> None:
         add("file", "x", folder=registry)
     with pytest.raises(LeftoverError, match="only we can write"):
         entries(registry)
+
+
+def test_nobody_else_may_own_the_folder_above(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever may write there could put a registry of his own in its place."""
+    monkeypatch.setenv(PLACE, str(tmp_path / "state"))
+    add("file", "x")
+    (tmp_path / "state").chmod(0o777)
+    for use in (entries, clean, lambda: add("file", "y")):
+        with pytest.raises(LeftoverError, match="only we can write"):
+            use()
 
 
 def test_an_entry_of_an_earlier_boot_is_forgotten(registry: Path, tmp_path: Path) -> None:
