@@ -54,7 +54,7 @@ class NamespaceLinks(ProxyLinks):
         return [row for row in super().rows() if row[0] == CLIENTS]
 
     def command(self) -> tuple[str, ...]:
-        return (*super().command(), "asyncio", json.dumps(self._hosts))
+        return (*super().command(), "uvloop", json.dumps(self._hosts))
 
     def start(self, spawner: ThreadPoolExecutor) -> None:
         super().start(spawner)
