@@ -13,13 +13,14 @@ from pydantic import Field
 from gates.errors import GatesError
 from gates.faults.looker import Look, struck
 from gates.faults.node_fault import NodeFault, NodeSettings, process_of, state
+from gates.faults.partition import Partition
 from gates.faults.watch import Watch
 from gates.fields import Duration
 from gates.model import Way
 from gates.target import RunningTarget
 
 ANSWER = 0.05
-STOP, PAUSE = "stop", "pause"
+STOP, PAUSE, PROXY = "stop", "pause", "proxy"
 
 
 class Pause(NodeFault):
@@ -171,6 +172,7 @@ class DependencyDown(NodeFault):
     ways = (
         Way(STOP, ("kill", "start"), summary="SIGTERM, and a start in the end: connections are refused"),
         Way(PAUSE, ("pause",), summary="SIGSTOP: connections are taken and nothing is answered"),
+        Way(PROXY, ("links",), links=PROXY, summary="nothing passes to it or from it; it does not know"),
     )
 
     def apply(
@@ -185,6 +187,8 @@ class DependencyDown(NodeFault):
         (node,) = self.nodes(settings)
         if way == PAUSE:
             return paused(target, node, clock)
+        if way == PROXY:
+            return Partition().apply(target, {"nodes": [node], "with": "all"}, clock=clock, way=PROXY)
         return struck(
             lambda: not target.listens(node, ANSWER),  # a process that ends politely may live on for a while
             clock,

@@ -115,6 +115,7 @@ CASES: list[tuple[str, str, dict[str, Any], Callable[[Client, Observation], bool
     ("crash-loop", "signals", {"lives": "300 ms"}, broken_sometimes),
     ("dependency-down", "stop", {}, refused),
     ("dependency-down", "pause", {}, silent),
+    ("dependency-down", "proxy", {}, silent),
     ("power-cut", "held-writes", {}, refused),
     ("oom-kill", "cgroup", {}, refused),
     ("oom-kill", "address-space", {}, whatever),
@@ -137,7 +138,8 @@ CASES: list[tuple[str, str, dict[str, Any], Callable[[Client, Observation], bool
 def struck(tmp_path: Path, fault: PlannedFault, known: dict[str, Any]) -> Iterator[tuple[RunningTarget, Callable[[], float]]]:
     """A federation of one node, started the way that *fault* needs, and a clock."""
     plan = TargetPlan("federation", {"nodes": 1}, (NODE,))
-    with workshop([fault], known, tmp_path) as shop, running(plan, folder=tmp_path, fit=shop.fitted) as target:
+    links = "proxy" if fault.way == "proxy" else ""
+    with workshop([fault], known, tmp_path) as shop, running(plan, folder=tmp_path, links=links, fit=shop.fitted) as target:
         zero = time.monotonic()
         yield target, lambda: time.monotonic() - zero
 
