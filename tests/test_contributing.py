@@ -96,7 +96,7 @@ def installed(folder: Path) -> None:
         line for group, table in points.items() for line in (f"[{group}]", *(f"{name} = {at}" for name, at in table.items()))
     ]
     (metadata / "entry_points.txt").write_text("\n".join(lines) + "\n")
-    for file in ("file_size.py", "large_wheel.py"):
+    for file in ("file_size.py", "freeze.py", "large_wheel.py"):
         (folder / file).write_text(source(file))
 
 
