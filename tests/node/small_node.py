@@ -81,7 +81,8 @@ class SmallNode:
         self.client.start()
         try:
             async with serving(self._app([*ROUTES, *more]), self._listener):
-                self.federation.start(self.client)
+                self.federation.look_through(self.client)
+                self.federation.start()
                 try:
                     yield self
                 finally:
