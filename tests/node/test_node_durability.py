@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from node_process import KEY, NODE, RunningNode, Start
+from waiting import Bound, await_that
 
 pytestmark = pytest.mark.end_to_end
 DEFECT = (sys.executable, "-m", "gates.node.defects")
@@ -26,7 +27,9 @@ DEFECT = (sys.executable, "-m", "gates.node.defects")
 def submit_until_gone(node: RunningNode, worker: int) -> list[tuple[str, str]]:
     """(key, job) of all that was acknowledged before the node was killed."""
     acknowledged: list[tuple[str, str]] = []
+    in_time = Bound("a node that is killed takes no more submissions")
     while True:
+        in_time()
         key = f"{worker}-{len(acknowledged)}"
         try:
             status, body = node.submit(key)
@@ -40,8 +43,7 @@ def kill_under_load(node: RunningNode) -> list[tuple[str, str]]:
     """SIGKILL in the middle of eight clients' submissions; what they were promised."""
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(submit_until_gone, node, worker) for worker in range(8)]
-        while len(node.jobs()) < 200:
-            pass
+        await_that(lambda: len(node.jobs()) >= 200, "200 jobs are stored")
         node.process.kill()
         return [promise for client in clients for promise in client.result()]
 
@@ -110,7 +112,8 @@ def test_a_full_disk_never_leads_to_a_false_promise(start: Start) -> None:
     """When files can't grow, a submission is answered with 500 (nobody knows) or 503 (not done) and /ready with 503."""
     node = start(command=(sys.executable, "-c", LIMITED))
     promised: list[str] = []
-    while (answer := node.submit(f"full-{len(promised)}"))[0] == 200:
+    in_time = Bound("files that may not grow refuse a submission")
+    while in_time() and (answer := node.submit(f"full-{len(promised)}"))[0] == 200:
         promised.append(answer[1]["job_id"])
     assert answer[0] in (500, 503)
     assert len(promised) > 5
@@ -283,8 +286,8 @@ def test_every_answer_is_preceded_by_a_sync_of_the_log(
     node = start(command=(*TRACED, "-o", str(log), sys.executable, *program))
     for number in range(20):
         job = node.submit(f"sync-{number}")[1]["job_id"]
-        while node.ask("GET", f"/mesh/jobs/{job}")[1]["status"] != "Completed":
-            pass  # its completion is synced too, and must not count for the next answer
+        # its completion is synced too, and must not count for the next answer
+        await_that(lambda job=job: node.ask("GET", f"/mesh/jobs/{job}")[1]["status"] == "Completed", f"{job} is completed")
     counts = syncs_before_answers(log.read_text())
     assert len(counts) == 20
     assert (min(counts) >= 1) if least else (max(counts) == 0), counts

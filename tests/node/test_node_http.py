@@ -11,14 +11,16 @@ from contextlib import suppress
 
 import pytest
 from node_process import ECHO, RunningNode, Start
+from waiting import Bound
 
 SPEC: dict[str, object] = {"kind": {"Echo": {"payload": "hello"}}}
 
 
 def await_completed(node: RunningNode, job: str) -> dict[str, object]:
     """The job once it is executed."""
+    in_time = Bound(f"job {job} is completed")
     while (found := node.ask("GET", f"/mesh/jobs/{job}")[1])["status"] != "Completed":
-        pass
+        in_time()
     return dict(found)
 
 
