@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from node_process import ECHO, RunningNode, Start
+from node_process import ECHO, KEY, RunningNode, Start
 from waiting import Bound
 
 SPEC: dict[str, object] = {"kind": {"Echo": {"payload": "hello"}}}
@@ -202,7 +202,7 @@ def test_a_request_that_breaks_off_changes_nothing(node: RunningNode) -> None:
     """Half a body and a closed connection: no job, and the node goes on."""
     before = len(node.jobs())
     with socket.create_connection(("127.0.0.1", node.port)) as half:
-        half.sendall(b"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        half.sendall(f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 100\r\n\r\n{{".encode())
     assert node.submit("after-the-break")[0] == 200
     assert len(node.jobs()) == before + 1
 
