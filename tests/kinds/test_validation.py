@@ -415,6 +415,14 @@ def test_the_worse_of_two_answers_counts() -> None:
     assert worse(outcome(0, 10), outcome(0, 12)) == outcome(0, 12)
 
 
+def test_an_answer_that_says_nothing_is_worse_than_a_good_one() -> None:
+    """What could not be told before the retries is not made up for by them; what is wrong for certain counts more."""
+    silent = InvariantOutcome(())
+    good, bad = (InvariantOutcome((Measurement("receipts.unverified", value, Unit.COUNT, 9),)) for value in (0, 1))
+    assert worse(silent, good) == worse(good, silent) == silent
+    assert worse(silent, bad) == worse(bad, silent) == bad
+
+
 def test_the_invariant_of_the_guide_works() -> None:
     """The code that the guide prints finds the order that is gone."""
     guide = (Path(__file__).parents[2] / "docs/guide/validation.md").read_text()
