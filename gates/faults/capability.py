@@ -93,6 +93,14 @@ def _held_writes() -> None:
     run(sys.executable, "-c", "import apsw; apsw.VFSFile")
 
 
+def _process_limit() -> None:
+    """A child that may have no process more can't fork; root may, whatever its limit."""
+    code = "import os, resource; resource.setrlimit(resource.RLIMIT_NPROC, (1, 1)); os.fork()"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, timeout=20, check=False)
+    if done.returncode == 0:
+        raise OSError("the kernel does not limit the processes of this user")
+
+
 def run_with(control: shim.Control, code: str) -> str:
     """What Python printed for *code* with the shim of *control* loaded."""
     done = subprocess.run(
@@ -163,6 +171,7 @@ PROBES: dict[str, Probe] = {
     "user-namespace": _user_namespace,
     "preload": _preload,
     "held-writes": _held_writes,
+    "process-limit": _process_limit,
     "namespace": _namespace,
     "bridge": _bridge,
     "nft": partial(_rule, "ip saddr 127.9.9.9 counter drop"),

@@ -96,23 +96,24 @@ class Group:
 
 
 COUNTED = {"reclaimed": "memory", "oom": "memory", "throttled": "cpu", "forks": "pids"}
-RECENT = 2.0
 
 
 class Rising:
-    """Says whether the kernel has counted more of *what* since the last look; None while there is a limit and it soon may."""
+    """Says whether the kernel has counted more of *what* since the last look; None while there is a limit and it may yet.
 
-    def __init__(self, group: Group, what: str, clock: Callable[[], float]) -> None:
-        self._group, self._what, self._clock = group, what, clock
+    Before the first rise there is none: a limit that nothing comes to shows no fault.
+    """
+
+    def __init__(self, group: Group, what: str) -> None:
+        self._group, self._what = group, what
         self._first = self._last = group.count(what)
-        self._at = float("-inf")
 
     def __call__(self) -> bool | None:
-        now, count = self._clock(), self._group.count(self._what)
+        count = self._group.count(self._what)
         if count > self._last:
-            self._last, self._at = count, now
+            self._last = count
             return True
-        return None if self._group.limited(COUNTED[self._what]) and now - self._at < RECENT else False
+        return None if self.gained and self._group.limited(COUNTED[self._what]) else False
 
     @property
     def gained(self) -> int:

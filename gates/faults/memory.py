@@ -17,7 +17,7 @@ from pydantic import Field
 
 from gates.faults import cgroups
 from gates.faults.looker import struck
-from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings, process_of
+from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings, limit_shown, process_of
 from gates.faults.signals import ANSWER, gone_or_there
 from gates.faults.watch import Watch
 from gates.faults.workshop import Workshop, group_of
@@ -106,7 +106,7 @@ class MemoryPressure(_Memory):
         self, target: RunningTarget, asked: MemorySettings, group: cgroups.Group, clock: Callable[[], float]
     ) -> Iterator[Watch]:
         path = target.data(asked.node).resolve().parents[1] / unique("churn")
-        rising, killed = cgroups.Rising(group, "reclaimed", clock), group.count("oom")
+        rising, killed = cgroups.Rising(group, "reclaimed"), group.count("oom")
 
         def cause() -> None:
             group.limit("memory", group.memory() + asked.room)
@@ -201,8 +201,7 @@ def _small_address_space(
 
 
 def _limited(pid: int, before: int) -> bool:
-    (line,) = (row for row in Path(f"/proc/{pid}/limits").read_text().splitlines() if row.startswith("Max address space"))
-    return line.split()[3] != ("unlimited" if before == resource.RLIM_INFINITY else str(before))
+    return limit_shown(pid, "Max address space") != ("unlimited" if before == resource.RLIM_INFINITY else str(before))
 
 
 def _size(pid: int) -> int:

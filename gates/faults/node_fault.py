@@ -54,6 +54,12 @@ def state(pid: int) -> str:
         return ""
 
 
+def limit_shown(pid: int, name: str) -> str:
+    """The soft limit *name* of *pid* as the kernel shows it. Raises OSError when it is gone."""
+    (line,) = (row for row in Path(f"/proc/{pid}/limits").read_text().splitlines() if row.startswith(name))
+    return line.removeprefix(name).split()[0]
+
+
 class Neighbour:
     """A Python process of ours beside the node, that runs *code*; it ends when it is told to, or when we are gone."""
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import resource
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from threading import Event
 from typing import Annotated, Any
 
@@ -12,7 +13,7 @@ from pydantic import Field
 
 from gates.faults import cgroups
 from gates.faults.looker import struck
-from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings, process_of, state
+from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings, limit_shown, process_of, state
 from gates.faults.signals import repeating
 from gates.faults.watch import Watch
 from gates.faults.workshop import Workshop, group_of
@@ -20,7 +21,7 @@ from gates.fields import Ratio
 from gates.model import Way
 from gates.target import RunningTarget
 
-CGROUP, SIGNALS = "cgroup", "signals"
+CGROUP, SIGNALS, RLIMIT = "cgroup", "signals", "rlimit"
 PERIOD = 0.1
 FORK = """
 import time
@@ -83,7 +84,7 @@ class CpuStarvation(NodeFault):
 @contextmanager
 def _with_a_quota(target: RunningTarget, asked: ProcessorSettings, clock: Callable[[], float]) -> Iterator[Watch]:
     group = group_of(target, asked.node)
-    rising = cgroups.Rising(group, "throttled", clock)
+    rising = cgroups.Rising(group, "throttled")
     with struck(
         rising,
         clock,
@@ -129,11 +130,15 @@ class PidLimit(NodeFault):
     """Refuses a process every new thread and child."""
 
     name = "pid-limit"
-    ways = (Way(CGROUP, ("start",), ("cgroup-pids",), summary="a limit on its group, as many as there are"),)
+    ways = (
+        Way(CGROUP, ("start",), ("cgroup-pids",), summary="a limit on its group, as many as there are"),
+        Way(RLIMIT, ("kill",), ("process-limit",), summary="RLIMIT_NPROC: what the user runs elsewhere counts, too; not for root"),
+    )
 
     def fit(self, shop: Workshop, settings: Mapping[str, Any], way: str) -> None:
         """Have the process started in a group whose processes can be counted."""
-        shop.group(self.nodes(settings)[0], "pids")
+        if way == CGROUP:
+            shop.group(self.nodes(settings)[0], "pids")
 
     @contextmanager
     def apply(
@@ -146,8 +151,13 @@ class PidLimit(NodeFault):
     ) -> Iterator[Watch]:
         """Refuse on entering, allow on leaving."""
         (node,) = self.nodes(settings)
+        with _few_for_the_user(target, node, clock) if way == RLIMIT else self._in_a_group(target, node, clock) as watch:
+            yield watch
+
+    @contextmanager
+    def _in_a_group(self, target: RunningTarget, node: str, clock: Callable[[], float]) -> Iterator[Watch]:
         group = group_of(target, node)
-        rising = cgroups.Rising(group, "forks", clock)
+        rising = cgroups.Rising(group, "forks")
 
         def cause() -> None:
             neighbour.start()
@@ -170,3 +180,21 @@ class PidLimit(NodeFault):
             ) as watch,
         ):
             yield watch
+
+
+def _few_for_the_user(target: RunningTarget, node: str, clock: Callable[[], float]) -> AbstractContextManager[Watch]:
+    """No process or thread more for *node* than its user has already, by the kernel's own limit."""
+    pid = process_of(target, node)
+    before = resource.prlimit(pid, resource.RLIMIT_NPROC)
+
+    def limit(limits: tuple[int, int]) -> None:
+        with suppress(ProcessLookupError):
+            resource.prlimit(pid, resource.RLIMIT_NPROC, limits)
+
+    return struck(
+        lambda: limit_shown(pid, "Max processes") == "1",
+        clock,
+        cause=lambda: limit((1, before[1])),
+        heal=lambda: limit(before),
+        how=lambda: "the limit of its user's processes that the kernel shows for it",
+    )

@@ -5,6 +5,7 @@
     faults:
       - {at: 33 %, for: 20 %, crash: {node: node-b}}
       - {at: 60 %, for: 20 %, way: proxy, partition: {nodes: [node-b]}}
+      - {at: 85 %, for: 10 %, way: [namespace, proxy], partition: {nodes: [node-b]}}      # a fallback, by name
 
 The keys are the names of the entry points in the group `gates.faults`.
 """
@@ -12,7 +13,7 @@ The keys are the names of the entry points in the group `gates.faults`.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field, create_model, model_validator
 
@@ -30,12 +31,12 @@ class FaultBase(Settings):
     Attributes:
         at: the start.
         lasting: the length, written `for`.
-        way: the way to cause it; without it, the first that works here.
+        way: the ways to cause it, of which the first that works here is used; without it, the fault's first one alone.
     """
 
     at: Ratio = Field(ge=0, lt=1)
     lasting: Ratio = Field(alias="for", gt=0, le=1)
-    way: str = ""
+    way: str | Annotated[tuple[str, ...], Field(min_length=1)] = ()
 
     @model_validator(mode="after")
     def _one(self) -> FaultBase:
@@ -46,9 +47,17 @@ class FaultBase(Settings):
     @model_validator(mode="after")
     def _known_way(self) -> FaultBase:
         names = [way.name for way in ways_of(KEYS[self.key]) if way.name]
-        if self.way and self.way not in names:
-            raise ValueError(f"{self.key} has no way {self.way!r}; it has {', '.join(names) or 'only one, without a name'}")
+        unknown = [way for way in self.ways if way not in names]
+        if unknown:
+            raise ValueError(f"{self.key} has no way {unknown[0]!r}; it has {', '.join(names) or 'only one, without a name'}")
+        if len(set(self.ways)) < len(self.ways):
+            raise ValueError(f"a way of {self.key} is named twice: {', '.join(self.ways)}")
         return self
+
+    @property
+    def ways(self) -> tuple[str, ...]:
+        """The ways that are named, in the order in which they are tried."""
+        return (self.way,) if isinstance(self.way, str) else self.way
 
     @property
     def key(self) -> str:
@@ -100,4 +109,4 @@ def planned(fault: FaultSpec, seconds: float) -> PlannedFault:
     """*fault* in seconds of a load that lasts *seconds*."""
     kind, settings = KEYS[fault.key], fault.settings.model_dump(mode="json", by_alias=True, context=WITH_UNITS)
     start = fault.at * seconds
-    return PlannedFault(kind.name, settings, start, start + fault.lasting * seconds, kind.nodes(settings), fault.way)
+    return PlannedFault(kind.name, settings, start, start + fault.lasting * seconds, kind.nodes(settings), asked=fault.ways)

@@ -17,7 +17,8 @@ from gates.model import Target
 class PlannedFault:
     """A fault of the timeline: its name and settings, and its window in seconds from the start of load.
 
-    *way* is the one that the scenario pins, or none; then, from `ways.chosen` on, the one that is used.
+    *asked* are the ways that the scenario names, in the order in which they are tried; *way* is, from `ways.chosen` on, the one
+    that is used.
     """
 
     name: str
@@ -26,6 +27,7 @@ class PlannedFault:
     end: float
     nodes: tuple[str, ...]
     way: str = ""
+    asked: tuple[str, ...] = ()
 
 
 def play(

@@ -1,4 +1,6 @@
-"""Which of a fault's ways is used: the first that the target has the controls for and that works on this machine.
+"""Which of a fault's ways is used: of those that the scenario names, the first that the target and this machine allow.
+
+A scenario that names none means the fault's first way and no other: a fallback may be another fault, so nobody gets one unasked.
 
 Faults of links share what the links are made of, so all of them in one trial get ways of the same links.
 """
@@ -30,9 +32,9 @@ def ways_of(fault: Any) -> tuple[Way, ...]:
     return tuple(getattr(fault, "ways", ())) or (Way("", tuple(fault.controls)),)
 
 
-def controls_of(fault: Any, pinned: str, there: Collection[str]) -> tuple[str, ...]:
-    """The controls that *fault* needs: those of the first way that *there* is enough for, else of the first."""
-    ways = _allowed(fault, pinned) or ways_of(fault)
+def controls_of(fault: Any, asked: Sequence[str], there: Collection[str]) -> tuple[str, ...]:
+    """The controls that *fault* needs: those of the first way *asked* for that *there* is enough for, else of the first."""
+    ways = _allowed(fault, asked) or ways_of(fault)
     return next((way for way in ways if set(way.controls) <= set(there)), ways[0]).controls
 
 
@@ -64,13 +66,18 @@ def _fits(ways: Sequence[Way], plane: str) -> bool:
 
 def _open(fault: PlannedFault, kind: Any, there: Collection[str], works: Works) -> tuple[list[Way], str]:
     """The ways that can be gone, in their order; and why the others can't."""
-    allowed = _allowed(kind, fault.way)
+    allowed = _allowed(kind, fault.asked)
     if not allowed:
-        return [], f"it has no way {fault.way!r}; it has {', '.join(way.name for way in ways_of(kind))}"
+        return [], f"it has no way {', '.join(fault.asked)}; it has {', '.join(way.name for way in ways_of(kind))}"
     reasons = {way.name: why_not(way, there, works) for way in allowed}
     text = "; ".join(f"by {name}: {reason}" if name else reason for name, reason in reasons.items() if reason)
+    others = [way.name for way in ways_of(kind) if way not in allowed]
+    if others and all(reasons.values()):
+        text = f"{text} (a scenario may name a fallback: way: [{', '.join([*reasons, *others])}])"
     return [way for way in allowed if not reasons[way.name]], text
 
 
-def _allowed(kind: Any, pinned: str) -> tuple[Way, ...]:
-    return tuple(way for way in ways_of(kind) if not pinned or way.name == pinned)
+def _allowed(kind: Any, asked: Sequence[str]) -> tuple[Way, ...]:
+    """The ways *asked* for, in that order; the fault's first one when none is."""
+    ways = ways_of(kind)
+    return tuple(way for name in asked for way in ways if way.name == name) if asked else ways[:1]

@@ -166,7 +166,7 @@ class Validation:
             settings=codec.to_json(trial),
             built_in=(*valid_criteria(context.criteria), _fault_seen()),
             samples=_Samples(trial, context.target, known).of(context.criteria),
-            controls=tuple(sorted({each for fault in faults for each in controls_of(FAULTS[fault.name], fault.way, there)})),
+            controls=tuple(sorted({each for fault in faults for each in controls_of(FAULTS[fault.name], fault.asked, there)})),
             seconds=load.seconds + START_RETRY_AND_STOP,
         )
 

@@ -124,6 +124,7 @@ CASES: list[tuple[str, str, dict[str, Any], Callable[[Client, Observation], bool
     ("cpu-starvation", "cgroup", {"share": "3 %"}, slower),
     ("cpu-starvation", "signals", {"share": "5 %"}, slower),
     ("pid-limit", "cgroup", {}, whatever),
+    ("pid-limit", "rlimit", {}, whatever),
     ("disk-full", "tmpfs", {}, not_ready),
     ("disk-full", "user-namespace", {}, not_ready),
     ("disk-full", "preload", {}, not_ready),
