@@ -43,7 +43,8 @@ while True:
     except OSError as problem:
         error = problem.errno
     took = time.monotonic() - began
-    print("refused" if error and error == refused or not error and late and took >= late else "allowed", flush=True)
+    told = error and error == refused or not error and late and took >= late
+    print("refused" if told else f"odd: {error}" if error else "allowed", flush=True)
     time.sleep(0.02)
 """
 
@@ -230,17 +231,21 @@ def by_library(
     """*node* with *what* of its library set to *value*, seen by a witness that writes and syncs a file beside the node's."""
     control = control_of(target, node)
     path, last, tries = target.data(node).resolve() / unique("witness"), False, 0
+    odd: set[str] = set()
 
     def look() -> bool:
         nonlocal last, tries
         for line in witness.lines():
-            last, tries = line == "refused", tries + 1
+            tries += 1
+            if line in ("refused", "allowed"):
+                last = line == "refused"
+            else:  # it failed for another reason, which says nothing of the fault
+                odd.add(line)
         return last
 
     def how() -> str:
-        return (
-            f"{tries} writes of a witness with the same library, which says that it did so {control.get(COUNTERS[what])} times"
-        )
+        told = f"{tries} writes of a witness with the same library, which says that it did so {control.get(COUNTERS[what])} times"
+        return "; ".join([told, *sorted(odd)])
 
     arguments = (str(path), str(0 if late else value), str(late))
     with held("file", str(path)), Neighbour(WITNESS, *arguments, env=control.environment()) as witness:

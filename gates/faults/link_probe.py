@@ -108,8 +108,8 @@ class LinkProbe(threading.Thread):
     """Looks at the link of *pair* every 100 ms (after the heal 50 ms), and notes when the fault was first seen, and seen gone.
 
     It must have seen the link sound before; only looks after the fault was caused show it, and only looks after the healing
-    show the link sound again. *leaks* counts the looks in between that showed no fault; *fewest* looks in a
-    row are needed to see it.
+    show the link sound again. *leaks* counts the looks in between that showed no fault, *turns* how often an answer came after
+    silence or silence after an answer; *fewest* looks in a row are needed to see it.
     """
 
     def __init__(
@@ -134,7 +134,8 @@ class LinkProbe(threading.Thread):
         self.sound, self.seen, self.gone = threading.Event(), threading.Event(), threading.Event()
         self.seen_at: float | None = None
         self.gone_at: float | None = None
-        self.looks = self.leaks = 0
+        self.looks = self.leaks = self.turns = 0
+        self._before: str = ""
 
     def caused(self, when: float) -> None:
         """The fault was caused at *when*."""
@@ -157,6 +158,9 @@ class LinkProbe(threading.Thread):
 
     def _note(self, look: Look) -> None:
         caused, healing = self._caused, self._healing
+        if caused is not None and self._ending is None and look.asked > caused:
+            self.turns += {self._before, look.how} == {SILENT, ANSWERED}
+            self._before = look.how
         if caused is None:
             if look.how == ANSWERED:
                 self.sound.set()

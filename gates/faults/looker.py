@@ -11,6 +11,8 @@ from gates.faults.watch import Watch
 PACE = 0.01
 PATIENCE = 3.0
 NOTICE = 1.0
+EARLY = 0.5
+"""A fault that was seen over so many seconds before its healing began was not there for as long as it is said to have been."""
 Look = Callable[[], bool | None]
 """Whether the fault is there now; None when this look can't tell. It has no part in causing the fault."""
 
@@ -18,22 +20,27 @@ Look = Callable[[], bool | None]
 class Looker(threading.Thread):
     """Looks every *pace* seconds until `finish`.
 
-    Seen is: not there, then, after `count`, there. Over is: not there in each look of *steady* seconds after that.
+    Seen is: not there, then, after `count`, there. Over is: not there in each look of *steady* seconds, of which the last comes
+    after `heals`: from then on it stays away. *lapses* counts how often it went and came back before.
     """
 
     def __init__(self, look: Look, clock: Callable[[], float], *, pace: float = PACE, steady: float = 0.0) -> None:
         super().__init__(name="looker", daemon=True)
         self._look, self._clock, self._pace, self._steady = look, clock, pace, steady
-        self._counts, self._finish = threading.Event(), threading.Event()
+        self._counts, self._heals, self._finish = threading.Event(), threading.Event(), threading.Event()
         self._since: float | None = None
         self.calm, self.saw, self.over = threading.Event(), threading.Event(), threading.Event()
         self.seen_start: float | None = None
         self.seen_end: float | None = None
-        self.looks = 0
+        self.looks = self.lapses = 0
 
     def count(self) -> None:
         """The fault is being caused: from now on it counts."""
         self._counts.set()
+
+    def heals(self) -> None:
+        """Healing has begun: from now on the fault may be over."""
+        self._heals.set()
 
     def run(self) -> None:
         while not self._finish.is_set():
@@ -57,10 +64,11 @@ class Looker(threading.Thread):
 
     def _maybe_over(self, there: bool | None, asked: float) -> None:
         if there is not False:
+            self.lapses += bool(there and self._since is not None and not self._heals.is_set())
             self._since = None if there else self._since
             return
         self._since = asked if self._since is None else self._since
-        if asked - self._since >= self._steady:
+        if self._heals.is_set() and asked - self._since >= self._steady:
             self.seen_end = self._since
             self.over.set()
 
@@ -100,6 +108,7 @@ def struck(
             yield watch
         finally:
             watch.healing = clock()
+            looker.heals()
             heal()
             if looker.saw.is_set():
                 looker.over.wait(patience + steady)
@@ -107,3 +116,13 @@ def struck(
         looker.finish()
         watch.seen_start, watch.seen_end = looker.seen_start, looker.seen_end
         watch.detail = f"{how()}, {looker.looks} looks"
+        _check_lapses(watch, looker)
+
+
+def _check_lapses(watch: Watch, looker: Looker) -> None:
+    """Say that the fault came and went; what was over long before the healing was not the fault that was asked for."""
+    if looker.lapses:
+        watch.detail += f"; it was away {looker.lapses} times meanwhile"
+    if watch.seen_end is not None and watch.healing is not None and watch.seen_end < watch.healing - EARLY:
+        watch.detail += f"; it was over {watch.healing - watch.seen_end:.2f} s before the healing began"
+        watch.seen_end = None

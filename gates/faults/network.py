@@ -99,6 +99,10 @@ class LinkFault:
         """Whether nothing may get through unharmed while it lasts."""
         return False
 
+    def turns(self, asked: Any) -> int:
+        """How often each probe must see it go or come back while it lasts."""
+        return 0
+
     def question(self, asked: Any) -> Question:
         """What a probe sends."""
         return Question()
@@ -160,7 +164,7 @@ class LinkFault:
         finally:
             for probe in probes:
                 probe.finish()
-            self._judge(watch, probes, self.whole(asked), links, pairs, before)
+            self._judge(watch, probes, asked, links, pairs, before)
 
     def _probes(self, target: Target, pairs: Sequence[Pair], asked: Any, clock: Callable[[], float]) -> list[LinkProbe]:
         """One, already running, for every link that connections are opened on and that is struck in a direction."""
@@ -178,24 +182,28 @@ class LinkFault:
         self,
         watch: Watch,
         probes: Sequence[LinkProbe],
-        whole: bool,
+        asked: Any,
         links: Links,
         pairs: Collection[Pair],
         before: int,
     ) -> None:
         """Fill in what the probes saw: the fault is seen once all of them see it, and gone once all of them see it gone."""
-        leaks = sum(probe.leaks for probe in probes)
+        leaks, whole, turns = sum(probe.leaks for probe in probes), self.whole(asked), self.turns(asked)
+        constant = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in probes if probe.turns < turns]
         now = _dropped(links, pairs)
         dropped = None if now is None else now - before
         starts = [probe.seen_at for probe in probes]
         ends = [probe.gone_at for probe in probes]
-        blind = not probes or (leaks and whole) or (self.drops and dropped == 0)
+        blind = not probes or (leaks and whole) or (self.drops and dropped == 0) or constant
         if not blind and all(start is not None for start in starts):
             watch.seen_start = max(start for start in starts if start is not None)
             watch.seen_end = max(end for end in ends if end is not None) if None not in ends else None
         looks = f"{sum(probe.looks for probe in probes):,} requests of {len(probes)} probes through the links"
         told = [looks, f"{leaks} got through meanwhile" if leaks and whole else ""]
         told.append("" if dropped is None else f"{dropped:,} packets dropped by the kernel's count")
+        if turns:
+            told.append(f"it came and went at least {min((probe.turns for probe in probes), default=0)} times on every link")
+        told.append(f"not seen to come and go on {', '.join(constant)}" if constant else "")
         missing = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in probes if probe.seen_at is None]
         told.append(f"not seen on {', '.join(missing)}" if missing else "")
         watch.detail = "; ".join(filter(None, told))

@@ -47,6 +47,9 @@ class Partition(LinkFault):
     def whole(self, asked: PartitionSettings) -> bool:
         return asked.flapping is None
 
+    def turns(self, asked: PartitionSettings) -> int:
+        return 2 if asked.flapping else 0  # down, up, and down again
+
     def traffic(self, asked: PartitionSettings) -> Traffic:
         return Traffic(cut=True)
 

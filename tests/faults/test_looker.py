@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 
 from gates.faults.looker import Looker, struck
@@ -30,7 +32,9 @@ def test_a_fault_is_seen_from_its_first_look_to_the_first_without_it() -> None:
     film = Film()
     film.look(False)
     film.looker.count()
-    film.look(None, True, None, True, None, False, True)
+    film.look(None, True, None, True, None)
+    film.looker.heals()
+    film.look(False, True)
     assert film.seen == (2.0, 6.0)
 
 
@@ -41,6 +45,7 @@ def test_what_was_there_before_it_was_caused_is_not_the_fault() -> None:
     film.looker.count()
     film.look(True, True)
     assert film.seen == (None, None)
+    film.looker.heals()
     film.look(False, True, False)
     assert film.seen == (5.0, 6.0)
 
@@ -50,8 +55,40 @@ def test_a_gap_is_no_end() -> None:
     film = Film(steady=2.0)
     film.look(False)
     film.looker.count()
-    film.look(True, False, True, False, None, False)
+    film.look(True, False, True)
+    film.looker.heals()
+    film.look(False, None, False)
     assert film.seen == (1.0, 4.0)
+    assert film.looker.lapses == 1
+
+
+def test_what_comes_back_before_the_heal_was_not_over() -> None:
+    """One look without the fault, whatever was wrong with it, does not end what is there until it is healed."""
+    film = Film()
+    film.look(False)
+    film.looker.count()
+    film.look(True, False, True, False)
+    assert film.seen == (1.0, None)
+    film.looker.heals()
+    film.look(True, False)
+    assert film.seen == (1.0, 6.0)
+
+
+def test_a_fault_that_was_over_long_before_its_healing_was_not_seen_to_its_end() -> None:
+    """It lapsed by itself, so nothing is proven of the time that it was asked for."""
+    now, there = 0.0, False
+
+    def cause() -> None:
+        nonlocal there
+        there = True
+
+    with struck(lambda: there, lambda: now, cause=cause, heal=lambda: None, how=lambda: "a look") as watch:
+        there = False
+        time.sleep(0.05)  # some looks
+        now = 2.0
+    assert watch.seen_start == 0.0
+    assert watch.seen_end is None
+    assert "it was over 2.00 s before the healing began" in watch.detail
 
 
 def test_a_look_that_fails_tells_nothing() -> None:

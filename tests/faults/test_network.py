@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import nullcontext
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -22,9 +24,11 @@ from gates.faults.capability import works
 from gates.faults.link_probe import ANSWERED, SILENT, LinkProbe, Look, Question
 from gates.faults.partition import Partition, PartitionSettings
 from gates.faults.severed import HalfOpen, Reset
+from gates.faults.spec import FaultSpec
 from gates.faults.timeline import PlannedFault, play
 from gates.faults.traffic import Bandwidth, Latency, Loss, Slicing
 from gates.faults.watch import Watch
+from gates.faults.ways import controls_of
 from gates.model import ProcessSpec, Ready, TargetLayout, TargetPlan
 from gates.target import RunningTarget, TargetError, running
 
@@ -122,8 +126,8 @@ def test_links_that_make_no_sense_are_refused(bad: Mapping[str, Any]) -> None:
 # --- which way --------------------------------------------------------------------------------------------------------
 
 
-def fault(name: str, way: str = "", **settings: Any) -> PlannedFault:
-    return PlannedFault(name, {"nodes": ["b"], **settings}, 0.0, 1.0, ("b",), way)
+def fault(name: str, *asked: str, **settings: Any) -> PlannedFault:
+    return PlannedFault(name, {"nodes": ["b"], **settings}, 0.0, 1.0, ("b",), asked[0] if asked else "", asked)
 
 
 EVERYTHING = ("kill", "start", "links", "namespaces")
@@ -133,17 +137,43 @@ def chosen(*faults: PlannedFault, lacking: str = "", controls: tuple[str, ...] =
     return ways.chosen(faults, FAULTS, controls, lambda name: f"there is no {name}" if name == lacking else "")
 
 
-def test_the_first_way_that_works_is_taken() -> None:
+EITHER = ("namespace", "proxy")
+
+
+def test_the_first_way_of_those_named_that_works_is_taken() -> None:
     """Namespaces where they work, else the proxy; and what is used is written into the fault."""
-    assert chosen(fault("partition")).faults[0].way == "namespace"
-    assert chosen(fault("partition"), lacking="nft").faults[0].way == "proxy"
-    assert chosen(fault("partition"), controls=("links",)).links == "proxy"
+    assert chosen(fault("partition", *EITHER)).faults[0].way == "namespace"
+    assert chosen(fault("partition", *EITHER), lacking="nft").faults[0].way == "proxy"
+    assert chosen(fault("partition", "proxy", "namespace")).faults[0].way == "proxy"
+    assert chosen(fault("partition", *EITHER), controls=("links",)).links == "proxy"
     assert chosen(fault("crash")).links == ""
+
+
+def test_no_fallback_is_chosen_that_the_scenario_does_not_name() -> None:
+    """It may be another fault, as a small address space is another than a kill by the kernel; what could be named is told."""
+    for name, lacking in (("partition", "nft"), ("oom-kill", "cgroup-memory"), ("disk-full", "tmpfs")):
+        planned = PlannedFault(name, {}, 0.0, 1.0, ("b",))
+        (problem,) = ways.chosen([planned], FAULTS, (*EVERYTHING, "data"), lambda each: each if each == lacking else "").problems
+        assert lacking in problem
+        assert "a scenario may name a fallback: way: [" in problem
+    assert controls_of(FAULTS["partition"], (), ("links",)) == ("links", "namespaces")
+    assert controls_of(FAULTS["partition"], EITHER, ("links",)) == ("links",)
+
+
+@pytest.mark.parametrize("bad", ["sideways", ["proxy", "sideways"], ["proxy", "proxy"], []])
+def test_a_way_that_is_not_there_or_named_twice_is_refused(bad: Any) -> None:
+    """One or several ways, each once, of those that the fault has."""
+    text = {"at": "10 %", "for": "10 %", "partition": {"nodes": ["b"]}}
+    assert FaultSpec.model_validate({**text, "way": "proxy"}).ways == ("proxy",)
+    assert FaultSpec.model_validate({**text, "way": list(EITHER)}).ways == EITHER
+    assert FaultSpec.model_validate(text).ways == ()
+    with pytest.raises(ValidationError):
+        FaultSpec.model_validate({**text, "way": bad})
 
 
 def test_faults_of_one_trial_share_their_links() -> None:
     """What only the proxy can do makes the others take the proxy too."""
-    found = chosen(fault("partition"), fault("reset"), fault("crash"))
+    found = chosen(fault("partition", *EITHER), fault("reset"), fault("crash"))
     assert found.links == "proxy"
     assert [each.way for each in found.faults[:2]] == ["proxy", "proxy"]
     assert not found.problems
@@ -153,7 +183,7 @@ def test_a_way_that_is_pinned_is_not_replaced() -> None:
     """It works, or there is a problem that says why not."""
     assert chosen(fault("partition", "proxy")).faults[0].way == "proxy"
     (problem,) = chosen(fault("partition", "namespace"), lacking="nft").problems
-    assert problem == "partition: by namespace: there is no nft"
+    assert problem.startswith("partition: by namespace: there is no nft")
     (problem, *_) = chosen(fault("partition", "namespace"), fault("reset")).problems
     assert "links must be made of something else" in problem
 
@@ -209,6 +239,26 @@ def test_a_partition_from_clients_is_real_seen_and_healed(target: RunningTarget)
     watch = applied(target, Partition(), {"with": "all"}, during)
     assert watch.caused <= watch.seen_start < watch.healing <= watch.seen_end  # type: ignore[operator]
     assert get(target, "b") == 200
+
+
+FLAPPING = {"with": "clients", "flapping": {"down": "200 ms", "up": "300 ms"}}
+
+
+def test_a_flapping_partition_is_seen_to_come_and_go(target: RunningTarget) -> None:
+    """Down, up and down again; one look at silence would be a plain partition."""
+    watch = applied(target, Partition(), FLAPPING, lambda: time.sleep(1.5))
+    assert None not in (watch.seen_start, watch.seen_end), watch.detail
+    turns = re.search(r"came and went at least (\d+) times", watch.detail)
+    assert turns is not None
+    assert int(turns[1]) >= 2
+
+
+def test_a_partition_that_stays_is_not_one_that_flaps(target: RunningTarget, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The cut is there, but it was asked for one that comes and goes."""
+    monkeypatch.setattr("gates.faults.partition._flapping", lambda *_: nullcontext())
+    watch = applied(target, Partition(), FLAPPING, lambda: time.sleep(0.5))
+    assert (watch.seen_start, watch.seen_end) == (None, None)
+    assert "not seen to come and go on clients to b" in watch.detail
 
 
 @pytest.mark.parametrize(
