@@ -40,9 +40,10 @@ class Fault(TypedDict):
 def faults_command(context: click.Context, as_json: bool) -> None:
     """List the faults that a scenario can name, and what of them works on this machine.
 
-    Each fault has one or more ways. A scenario means the first, or what it names: `way: NAME`, with fallbacks `way: [NAME, NAME]`.
-    Settings in brackets may be left out. Each way needs controls of the target: `gates plan` shows those that a target lacks; a server that runs already (`url`)
-    has only links, on our side of a proxy. What it needs of the machine is tried now.
+    Each fault has one or more ways. A scenario means the first, or what it names: `way: NAME`, with fallbacks
+    `way: [NAME, NAME]`. Settings in brackets may be left out. Each way needs controls of the target: `gates plan`
+    shows those that a target lacks; a server that runs already (`url`) has only links, on our side of a proxy. What it needs of
+    the machine is tried now.
     """
     if context.invoked_subcommand is not None:
         return

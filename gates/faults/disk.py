@@ -244,7 +244,9 @@ def by_library(
         return last
 
     def how() -> str:
-        told = f"{tries} writes of a witness with the same library, which says that it did so {control.get(COUNTERS[what])} times"
+        told = (
+            f"{tries} writes of a witness with the same library, which says that it did so {control.get(COUNTERS[what])} times"
+        )
         return "; ".join([told, *sorted(odd)])
 
     arguments = (str(path), str(0 if late else value), str(late))

@@ -132,7 +132,12 @@ class PidLimit(NodeFault):
     name = "pid-limit"
     ways = (
         Way(CGROUP, ("start",), ("cgroup-pids",), summary="a limit on its group, as many as there are"),
-        Way(RLIMIT, ("kill",), ("process-limit",), summary="RLIMIT_NPROC: what the user runs elsewhere counts, too; not for root"),
+        Way(
+            RLIMIT,
+            ("kill",),
+            ("process-limit",),
+            summary="RLIMIT_NPROC, which counts all that its user runs; not for root",
+        ),
     )
 
     def fit(self, shop: Workshop, settings: Mapping[str, Any], way: str) -> None:

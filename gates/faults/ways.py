@@ -1,6 +1,6 @@
 """Which of a fault's ways is used: of those that the scenario names, the first that the target and this machine allow.
 
-A scenario that names none means the fault's first way and no other: a fallback may be another fault, so nobody gets one unasked.
+A scenario that names none means the fault's first way and no other: a fallback may be another fault, so it must be asked for.
 
 Faults of links share what the links are made of, so all of them in one trial get ways of the same links.
 """

@@ -83,7 +83,7 @@ def _look(invariants: Sequence[Invariant], fetch: Fetch, endpoints: Sequence[str
     ended = True
     for invariant in invariants:
         cheap = getattr(type(invariant), "at_rest", None)
-        question = cheap or type(invariant).observe
+        question = _question(invariant, cheap or type(invariant).observe)
         if question not in looks and cheap is not None:
             looks[question], at_rest = invariant.at_rest(fetch, endpoints)  # type: ignore[attr-defined]
             ended = ended and at_rest
@@ -98,10 +98,15 @@ def _observed(
     """The whole answers, of which those that were looked at already are not asked for again."""
     answers = dict(looks)
     for invariant in invariants:
-        question = type(invariant).observe
+        question = _question(invariant, type(invariant).observe)
         if question not in answers:
             answers[question] = invariant.observe(fetch, endpoints)
-    return {invariant.name: answers[type(invariant).observe] for invariant in invariants}
+    return {each.name: answers[_question(each, type(each).observe)] for each in invariants}
+
+
+def _question(invariant: Invariant, asked: Any) -> Any:
+    """What *invariant* asks by *asked*: one that is made of a declaration says by its own `question` what it is about."""
+    return asked, getattr(invariant, "question", None)
 
 
 def check(

@@ -250,9 +250,9 @@ class Fault(Protocol):
     """A fault (entry point `gates.faults`, by its key in a scenario).
 
     It is caused on entering `apply`, seen by an independent probe, and healed on leaving whatever happens. A scenario means the
-    first of *ways*, or those that it names, and `apply` is told the one that was chosen. *settings* is a pydantic model; where it
-    has a method `mentions`, that gives (place, name) for each endpoint that it names, else it has a field `node`. `nodes` gives
-    the endpoints that it strikes.
+    first of *ways*, or those that it names, and `apply` is told the one that was chosen. *settings* is a pydantic model; where
+    it has a method `mentions`, that gives (place, name) for each endpoint that it names, else it has a field `node`. `nodes`
+    gives the endpoints that it strikes.
     """
 
     name: str

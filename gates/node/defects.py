@@ -40,6 +40,8 @@ DEFECTS: Mapping[str, Callable[[Tell], None]] = {
         defects_recovery.no_retry_after,
         defects_recovery.retry_storm,
         defects_recovery.sticky_refusals,
+        defects_recovery.stale_pins,
+        defects_recovery.stale_while_locked,
         defects_recovery.stuck_breaker,
     )
 }

@@ -14,6 +14,7 @@ from gates.node.defects_tell import Tell
 LIMPING = 0.3
 STUCK, STICKY, LATE = 60.0, 4.0, 4.0
 PACE = 0.1
+MEMORY = 1.0
 
 
 def _seldom(tell: Tell) -> Tell:
@@ -155,3 +156,39 @@ def no_retry_after(tell: Tell) -> None:
         return refused(refusal)
 
     server.refused = curt  # type: ignore[attr-defined]
+
+
+def stale_pins(tell: Tell) -> None:
+    """A node remembers for a second whether a block is pinned, whoever pins it meanwhile, and does not say so."""
+    from gates.node.dag import Dag
+
+    pinned, remembered = Dag.pinned, dict[str, tuple[float, bool]]()
+
+    def old(self: Dag, text: str) -> bool:
+        now, right = time.monotonic(), pinned(self, text)
+        when, known = remembered.setdefault(text, (now, right))
+        if now - when > MEMORY:
+            remembered[text] = now, right
+            return right
+        if known is not right:
+            tell(text)
+        return known
+
+    Dag.pinned = old  # type: ignore[method-assign]
+
+
+def stale_while_locked(tell: Tell) -> None:
+    """A node whose ledger takes no writes tells old balances, with their age, although it could read the new ones."""
+    from gates.node.context import Balance, ResilientRuntimeContext
+    from gates.recovery import CircuitState
+
+    balance = ResilientRuntimeContext.balance_resilient
+
+    async def old(self: ResilientRuntimeContext, account: str) -> Balance:
+        fresh = await balance(self, account)
+        if self.breakers["job"].state is CircuitState.CLOSED:
+            return fresh
+        tell(account)
+        return Balance(fresh.account, fresh.available, 1.0)
+
+    ResilientRuntimeContext.balance_resilient = old  # type: ignore[method-assign]

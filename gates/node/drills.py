@@ -64,6 +64,7 @@ DEGRADED = Base(
         "breaker.closed.time",
         "breaker.stuck",
         "refused.unadvised",
+        "stale.answers",
     ),
     scenario={
         "arrivals": {"rate": "60/s", "for": "9 s"},
@@ -75,7 +76,7 @@ DEGRADED = Base(
 ANCHORING = Base(
     name="anchoring",
     gate="anchoring",
-    criteria=("receipts.missing", "unavailable@fault/faulted"),
+    criteria=("receipts.missing", "unavailable@fault/faulted", "refused.answers"),
     scenario={
         "arrivals": {"rate": "150/s", "for": "9 s"},
         "warmup": "0.5 s",
@@ -259,5 +260,13 @@ DRILLS = (
         "unavailable@fault/faulted",
         "A node refuses jobs while its block store takes no writes, though receipts could wait.",
         sightings.refused("of the block store"),
+    ),
+    drill(
+        ANCHORING,
+        "blocks-before-jobs",
+        "refused.answers",
+        "Clients of a node whose block store takes no writes are refused.",
+        sightings.refused("of the block store"),
+        name="refused-for-blocks",
     ),
 )

@@ -22,6 +22,12 @@ RECOVERING = Base(
         "converge.time",
         "shared.broken",
         "balances.wrong",
+        "pins.broken",
+        "pins.stale",
+        "blocks.apart",
+        "jobs.gone",
+        "effects.wrong",
+        "jobs.open",
     ),
     scenario={
         "arrivals": {"rate": "100/s", "for": "13 s"},
@@ -29,6 +35,18 @@ RECOVERING = Base(
         "faults": [{"at": "30 %", "for": "45 %", "crash": {"node": "node-b"}}],
     },
     seconds=22.0,
+)
+POWER = Base(
+    name="power",
+    gate="recovery-power-cut",
+    criteria=("acknowledged.lost",),
+    scenario={
+        "arrivals": {"rate": "100/s", "for": "8 s"},
+        "mix": {"submit_job": 8, "read_mana": 2},
+        "warmup": "1 s",
+        "faults": [{"at": "45 %", "for": "25 %", "power-cut": {"node": "node-b"}}],
+    },
+    seconds=16.0,
 )
 # long enough that what does not come back is watched for longer than its limit
 RESTORED = Base(
@@ -43,7 +61,77 @@ RESTORED = Base(
     seconds=22.0,
 )
 
+_REPEATED = sightings.counted(
+    sightings.repeated_keys, "{struck} submissions met a forgotten key, and {found} keys have more than one job"
+)
+_REMEMBERED = sightings.told("told what a pin had been")
+
 DRILLS = (
+    drill(
+        POWER,
+        "commit-without-sync",
+        "acknowledged.lost",
+        "Nodes commit without a sync, and the power of one of them is cut.",
+        sightings.lost_at_the_cut,
+    ),
+    drill(
+        RECOVERING,
+        "stale-pins",
+        "pins.broken",
+        "A node tells for a second what a pin was, so that reads and writes fit into no order.",
+        _REMEMBERED,
+    ),
+    drill(
+        RECOVERING,
+        "stale-pins",
+        "pins.stale",
+        "A node tells for a second what a pin was, without a word of how old that is.",
+        _REMEMBERED,
+        name="old-without-a-word",
+    ),
+    drill(
+        RECOVERING,
+        "skipped-block",
+        "blocks.apart",
+        "Anti-entropy passes over some blocks, so that the nodes hold different ones.",
+        sightings.blocks_apart,
+        name="blocks-apart",
+        seconds=60.0,
+    ),
+    drill(
+        RECOVERING,
+        "ack-before-durable",
+        "jobs.gone",
+        "Nodes acknowledge a job before it is synced, and no node holds it after a kill.",
+        sightings.counted(sightings.lost, "{struck} jobs were acknowledged too early, and the databases lack {found} of them"),
+        name="jobs-gone",
+    ),
+    drill(
+        RECOVERING,
+        "forget-keys",
+        "effects.wrong",
+        "Nodes forget which keys they know, and a key has two effects.",
+        _REPEATED,
+        name="two-effects-of-one-key",
+    ),
+    drill(
+        RECOVERING,
+        "stuck-job",
+        "jobs.open",
+        "Nodes take the receipts of some jobs and put them nowhere, so that these are open for ever.",
+        sightings.counted(
+            sightings.without_end, "{struck} receipts were put nowhere, and the databases hold {found} jobs without an end"
+        ),
+        name="open-for-ever",
+        seconds=60.0,
+    ),
+    drill(
+        DEGRADED,
+        "stale-while-locked",
+        "stale.answers",
+        "A node whose ledger takes no writes tells old balances.",
+        sightings.old_answers,
+    ),
     drill(
         RECOVERING,
         "blind-detector",

@@ -46,6 +46,8 @@ def _found(query: str) -> dict[str, Any]:
 
 _VOTE_YES = _post("/governance/vote", {"proposal_id": "{proposal}", "vote_option": "Yes"}, 200)
 
+_SHARED_BLOCK = _post("/dag/put", {"data": "{slot}{slot}{slot}{slot}"}, 200, capture={"cid": ""})
+
 FLOWS: Mapping[str, Any] = {
     "submit_job": {
         "summary": "A client submits an Echo job to any node, under an idempotency key.",
@@ -92,6 +94,21 @@ FLOWS: Mapping[str, Any] = {
                 "check": {"status": 200, "json": {"": "{key}"}},
             },
         ],
+    },
+    "pin_shared": {
+        "summary": "A client pins a block that others pin and unpin, too.",
+        "value": {"block": _SHARED, "pinned": "true"},
+        "steps": [_SHARED_BLOCK, _post("/dag/pin", {"cid": "{cid}"}, 200)],
+    },
+    "unpin_shared": {
+        "summary": "A client takes the pin of a block away that others pin and unpin, too.",
+        "value": {"block": _SHARED, "pinned": "false"},
+        "steps": [_SHARED_BLOCK, _post("/dag/unpin", {"cid": "{cid}"}, 200)],
+    },
+    "read_pin": {
+        "summary": "A client reads whether a block is pinned that others pin and unpin.",
+        "value": {"block": _SHARED},
+        "steps": [_SHARED_BLOCK, _post("/dag/meta", {"cid": "{cid}"}, 200, capture={"pinned": "pinned"})],
     },
     "propose": {
         "summary": "A member makes a proposal and votes for it, twice, as one does who lost the first answer.",

@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from gates.history.access import Declared
-from gates.history.declared import Linearizable
+from gates.history.declared import Converged, EveryItemEnds, Items, Linearizable, NothingLost, NotStale, OneEffect
 from gates.model import Fetch, InvariantOutcome, Operation
 from gates.node.invariants import census, named, spec, table
 
@@ -25,6 +25,26 @@ SHARED_KEYS = Linearizable(
     at_least=FEWEST_SUBMISSIONS,
 )
 """Whoever submits under a key that others use too is told of the one job that is there, whatever happens meanwhile."""
+
+
+PINS = Declared(
+    key=("endpoint", "value.block"),
+    writes={"pin_shared": "value.pinned", "unpin_shared": "value.pinned"},
+    reads={"read_pin": "answer.pinned"},
+)
+"""Whether a block is pinned on a node: a value that many clients write and read."""
+PINS_LINEARIZABLE = Linearizable("pins-linearizable", "pins.broken", PINS, initial="false", at_least=FEWEST_READS)
+PINS_FRESH = NotStale("pins-fresh", "pins.stale", PINS, initial="false", at_least=FEWEST_READS)
+
+BLOCKS = Items("/dag/blocks", items="blocks", more="next", key="cid")
+BLOCKS_CONVERGE = Converged("blocks-converge", "blocks.apart", BLOCKS, within=20.0)
+
+JOBS = Items("/mesh/jobs", "jobs", "next", key="idempotency_key", state="status", final=("Completed", "Failed", "Cancelled"))
+JOBS_KEPT = NothingLost("acknowledged-jobs-are-held", "jobs.gone", JOBS, flows=("submit_job",), at_least=FEWEST_READS)
+ONE_EFFECT = OneEffect(
+    "one-effect-a-key", "effects.wrong", JOBS, flows=("submit_job",), shared="value.key", at_least=FEWEST_READS
+)
+JOBS_END = EveryItemEnds("jobs-come-to-an-end", "jobs.open", JOBS)
 
 
 class BalancesInBounds:

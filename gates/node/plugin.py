@@ -36,6 +36,8 @@ Defect = Literal[
     "skipped-block",
     "slow-restart",
     "sticky-refusals",
+    "stale-pins",
+    "stale-while-locked",
     "stuck-breaker",
     "stuck-job",
     "unverified-receipt",

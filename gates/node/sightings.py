@@ -226,6 +226,23 @@ def refused_after_the_heal(gate: Path, _tree: Path) -> Sighting:
     )
 
 
+def old_answers(gate: Path, _tree: Path) -> Sighting:
+    """Answers of which the recorded history has an age."""
+    struck = _struck(_nodes(gate))
+    aged = sum("age" in (each["answer"] or {}) for each in _operations(gate))
+    return Sighting(struck, aged, f"nodes told old balances {struck:,} times, and {aged:,} answers to clients have an age")
+
+
+def lost_at_the_cut(gate: Path, _tree: Path) -> Sighting:
+    """Jobs that a client got an id for, by the recorded history, and whose key no ledger has."""
+    nodes = _nodes(gate)
+    stored = {key for node in nodes for (key,) in node.ledger("SELECT key FROM jobs")}
+    promised = {each["key"] for each in _operations(gate) if each["kind"] == "submit_job" and each["status"] == "ok"}
+    lost = len(promised - stored)
+    text = f"{_struck(nodes)} databases were opened to commit without a sync, and {lost:,} acknowledged jobs are in none"
+    return Sighting(_struck(nodes), lost, text)
+
+
 def refused_curtly(gate: Path, _tree: Path) -> Sighting:
     """Refusals of which the recorded history has no time to come again."""
     struck = _struck(_nodes(gate))

@@ -153,7 +153,9 @@ def test_no_fallback_is_chosen_that_the_scenario_does_not_name() -> None:
     """It may be another fault, as a small address space is another than a kill by the kernel; what could be named is told."""
     for name, lacking in (("partition", "nft"), ("oom-kill", "cgroup-memory"), ("disk-full", "tmpfs")):
         planned = PlannedFault(name, {}, 0.0, 1.0, ("b",))
-        (problem,) = ways.chosen([planned], FAULTS, (*EVERYTHING, "data"), lambda each: each if each == lacking else "").problems
+        (problem,) = ways.chosen(
+            [planned], FAULTS, (*EVERYTHING, "data"), lambda each, no=lacking: each * (each == no)
+        ).problems
         assert lacking in problem
         assert "a scenario may name a fallback: way: [" in problem
     assert controls_of(FAULTS["partition"], (), ("links",)) == ("links", "namespaces")

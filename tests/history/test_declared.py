@@ -17,6 +17,7 @@ from gates.history.declared import (
     NotStale,
     OneEffect,
 )
+from gates.kinds.invariants import observe
 from gates.model import Operation
 
 ORDERS = Items("/orders", items="page.orders", key="key", state="state", final=("paid",))
@@ -125,3 +126,49 @@ def test_a_list_that_is_not_where_it_was_declared_is_an_error() -> None:
     """The trial says that the target did not answer what the invariant asks."""
     with pytest.raises(LookupError):
         Items("/orders", items="orders").of({"page": []})
+
+
+def test_items_that_come_page_by_page_are_all_read() -> None:
+    """Until the page says that there is none behind it."""
+    pages = {"/orders": ("1", 7), "/orders?after=7": ("2", None)}
+
+    def fetch(name: str, path: str) -> Any:
+        key, after = pages[path]
+        return {"orders": [{"key": key}], "next": after}
+
+    items = Items("/orders", items="orders", more="next")
+    assert [item["key"] for item in items.all_of(fetch, "shop-a")] == ["1", "2"]
+
+
+def test_invariants_over_different_items_do_not_share_an_answer() -> None:
+    """They are of the same class, but ask for something else; two over the same items share one."""
+    invoices = Items("/invoices", key="key")
+    asked: list[str] = []
+
+    def fetch(name: str, path: str) -> Any:
+        asked.append(path)
+        return [{"key": path}]
+
+    orders = Items("/orders", key="key")
+    both = [EveryItemEnds("orders-end", "orders.open", orders), EveryItemEnds("invoices-end", "invoices.open", invoices)]
+    third = NothingLost("orders-kept", "orders.lost", orders, flows=["order"])
+    found = observe([*both, third], fetch, ["shop-a"])
+    assert found["orders-end"] != found["invoices-end"]
+    assert sorted(asked) == ["/invoices", "/orders"]
+
+
+def test_what_was_promised_may_stand_in_the_answer() -> None:
+    """As the name that the target gave it."""
+    invariant = NothingLost("no-order-lost", "orders.lost", ORDERS, flows=["order"], promised="answer.number")
+    history = [Operation(0, "order", "shop-a", "k", "ok", 0.0, 1.0, 200, None, {"number": "n1"})]
+    assert value(invariant, history, {}, seen(invariant, a=[("n1", "paid")], b=[])) == (0, 1)
+    assert value(invariant, history, {}, seen(invariant, a=[("k", "paid")], b=[])) == (1, 1)
+
+
+def test_keys_that_operations_share_have_one_effect_too() -> None:
+    """They were asked for, so one is right; two are one too many."""
+    invariant = OneEffect("one-order-a-key", "orders.twice", ORDERS, flows=["order"], shared="value.key")
+    asked = [order("1"), Operation(0, "again", "shop-a", "x", "ok", 0.0, 1.0, 200, {"key": "s"})]
+    before = seen(invariant, a=[], b=[])
+    assert value(invariant, asked, before, seen(invariant, a=[("1", "new"), ("s", "new")], b=[])) == (0, 1)
+    assert value(invariant, asked, before, seen(invariant, a=[("1", "new"), ("s", "new")], b=[("s", "new")])) == (1, 1)

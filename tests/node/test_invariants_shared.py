@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from gates.model import Operation
-from gates.node.invariants_shared import SHARED_KEYS, BalancesInBounds
+from gates.node.invariants_shared import PINS_FRESH, PINS_LINEARIZABLE, SHARED_KEYS, BalancesInBounds
 
 BEFORE = {"node-a": 1000, "node-b": 1000}
 
@@ -60,3 +60,30 @@ def test_a_balance_that_can_not_have_been_is_wrong() -> None:
     assert wrong(job(0), balance(1, 1001)) == (1, 1)
     assert wrong(job(0), balance(1, 980)) == (1, 1)
     assert wrong(balance(0, 990), job(3)) == (1, 1)
+
+
+def pin(kind: str, when: float, pinned: str, status: str = "ok") -> Operation:
+    """A client pinned or unpinned a shared block, or read whether it is pinned."""
+    read = kind == "read_pin"
+    value = {"block": "shared-node-a-1"} | ({} if read else {"pinned": pinned})
+    return Operation(0, kind, "node-a", "k", status, when, when + 0.5, 200, value, {"pinned": pinned} if read else None)
+
+
+def pins(*history: Operation) -> tuple[float, float]:
+    """Keys whose pins fit into no order, and reads of what a pin had been."""
+    both = (PINS_LINEARIZABLE, PINS_FRESH)
+    broken, stale = (each.check(history, None, None).measurements[0].value for each in both)
+    return broken, stale
+
+
+def test_a_pin_is_what_was_written_last() -> None:
+    """Nothing is pinned at first; what has an unknown outcome may have come about, or not."""
+    first, second = pin("pin_shared", 1, "true"), pin("unpin_shared", 3, "false")
+    assert pins(pin("read_pin", 0, "false"), first, pin("read_pin", 2, "true"), second, pin("read_pin", 4, "false")) == (0, 0)
+    assert pins(first, pin("unpin_shared", 3, "false", "unknown"), pin("read_pin", 4, "true")) == (0, 0)
+
+
+def test_a_pin_that_was_overwritten_is_told_in_vain() -> None:
+    """A read of it fits into no order, and says nothing of its age."""
+    first, second = pin("pin_shared", 1, "true"), pin("unpin_shared", 3, "false")
+    assert pins(first, second, pin("read_pin", 4, "true")) == (1, 1)
