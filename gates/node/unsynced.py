@@ -2,8 +2,8 @@
 
 A killed process loses nothing that it has written, since the kernel keeps it; so SIGKILL alone says nothing of a power cut.
 With READINESS_UNSYNCED set, the store is opened by apsw over a VFS that keeps every write to itself until SQLite asks for a
-sync of the file. The variable names a file of three counters, which whoever cuts the power can read afterwards: bytes held, writes,
-syncs.
+sync of the file. The variable names a file of three counters, which whoever cuts the power can read afterwards: bytes held,
+writes, syncs.
 
 All that was not synced is lost, in every file: the worst that a disk without a cache of its own may do. What a disk does that
 tears or reorders single sectors, or lies about syncs, is not imitated, nor what becomes of names that were not synced.
