@@ -14,7 +14,7 @@ from gates.node.defects_tell import Tell
 LIMPING = 0.3
 STUCK, STICKY, LATE = 60.0, 4.0, 4.0
 PACE = 0.1
-MEMORY = 1.0
+MEMORY = 5.0
 
 
 def _seldom(tell: Tell) -> Tell:
@@ -159,7 +159,7 @@ def no_retry_after(tell: Tell) -> None:
 
 
 def stale_pins(tell: Tell) -> None:
-    """A node remembers for a second whether a block is pinned, whoever pins it meanwhile, and does not say so."""
+    """A node remembers for five seconds whether a block is pinned, whoever pins it meanwhile, and does not say so."""
     from gates.node.dag import Dag
 
     pinned, remembered = Dag.pinned, dict[str, tuple[float, bool]]()
