@@ -92,7 +92,7 @@ METRICS = (
         "Requests a second of other nodes to the struck ones during the fault, in multiples of before.",
         at_least=20,
     ),
-    MetricSpec("stale.answers", Unit.COUNT, Rule.CENSUS, "Answers that said that they are old.", at_least=200),
+    MetricSpec("stale.answers", Unit.COUNT, Rule.CENSUS, "Answers that said that they are old.", at_least=50),
     MetricSpec("refused.answers", Unit.COUNT, Rule.CENSUS, "Operations that were answered with 503.", at_least=200),
     MetricSpec("refused.unadvised", Unit.COUNT, Rule.CENSUS, "Answers with 503 and without Retry-After."),
 )
@@ -276,10 +276,10 @@ def _by_flow(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> It
 
 def _answers(plan: TrialPlan, history: Sequence[Operation]) -> Iterator[Measurement]:
     """How many answers were old or refusals; only flows that would tell are counted."""
-    aged = [each for each in history if each.kind in _telling(plan, AGE)]
+    aged = [each for each in history if each.kind in telling(plan, AGE)]
     if aged:
         yield Measurement("stale.answers", sum(_answer(each, AGE) is not None for each in aged), Unit.COUNT, len(aged))
-    told = [each for each in history if each.kind in _telling(plan, RETRY_AFTER)]
+    told = [each for each in history if each.kind in telling(plan, RETRY_AFTER)]
     refused = [each for each in told if each.code == 503]
     if told:
         yield Measurement("refused.answers", len(refused), Unit.COUNT, len(told))
@@ -288,7 +288,7 @@ def _answers(plan: TrialPlan, history: Sequence[Operation]) -> Iterator[Measurem
         yield Measurement("refused.unadvised", unadvised, Unit.COUNT, len(refused))
 
 
-def _telling(plan: TrialPlan, name: str) -> frozenset[str]:
+def telling(plan: TrialPlan, name: str) -> frozenset[str]:
     """The flows that keep *name* of an answer when it is there."""
     flows = plan.load.flows.items()
     return frozenset(flow for flow, definition in flows if any(name in step.get("capture", {}) for step in definition["steps"]))

@@ -20,7 +20,7 @@ from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
 from gates.kinds.failure import failed_to_run
 from gates.kinds.honesty import PERIOD, vital, watched
-from gates.kinds.objectives import FAULTED, HEALTHY, METRICS, OF_SIGNALS
+from gates.kinds.objectives import AGE, FAULTED, HEALTHY, METRICS, OF_SIGNALS, RETRY_AFTER, telling
 from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.flows import mistake
 from gates.load.metrics import catalogue
@@ -48,7 +48,7 @@ FEWEST_POLLS = 20
 START_RETRY_AND_STOP = 8.0
 CALM = 2.0
 _BY_PATH = ("unavailable", "availability")
-_ANSWERS = ("stale.answers", "refused.answers")
+_ANSWERS = {"stale.answers": AGE, "refused.answers": RETRY_AFTER}
 OWN = (
     MetricSpec(
         "recovery.time",
@@ -255,7 +255,8 @@ class _Samples:
         if criterion.metric == "budget.burnt":
             return self._census(self._never_struck())
         if criterion.metric in _ANSWERS:
-            return self._census(self.trial.load.seconds)
+            flows = telling(self.trial, _ANSWERS[criterion.metric])
+            return self._census(self.trial.load.seconds * sum(map(self.trial.load.share, flows)))
         if criterion.metric == "ready.lied":
             return self._polls()
         if criterion.metric in censuses:
