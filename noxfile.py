@@ -35,7 +35,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """The gates of kind `benchmarks`."""
-    gate(session, "benchmarks", "[bench]")
+    gate(session, "benchmarks", "[bench,regression]")
 
 
 @nox.session

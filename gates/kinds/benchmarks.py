@@ -45,6 +45,7 @@ from gates.model import (
     Unit,
 )
 from gates.quantity import show
+from gates.regression.naming import benchmark_name
 
 FEWEST_ROUNDS = 12
 DRIFT = 2.0
@@ -252,7 +253,7 @@ class _Suite:
 
 
 def _rounds(entry: dict[str, Any]) -> Rounds:
-    name = calibration.benchmark_name(entry["group"], entry["name"])
+    name = benchmark_name(entry["group"], entry["name"])
     seconds = tuple(float(second) for second in entry["stats"]["data"])
     if not seconds or not all(math.isfinite(second) and second > 0 for second in seconds):
         raise BadFileError(f"the rounds of {name} are empty, or not all positive numbers")

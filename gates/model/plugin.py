@@ -35,6 +35,8 @@ class KindPlan:
         controls: controls of the target that the gate needs ("kill", "start"); one that is not there makes it INCONCLUSIVE.
         seconds: how long it will take, 0 when unknown.
         problems: other reasons, known now, why it can't be measured here.
+        not_applicable: by criterion id, why the plan already knows that it does not apply; a kind excuses only what nobody could
+            measure (the first commit has no base), never what is merely missing.
     """
 
     settings: Mapping[str, Any]
@@ -43,6 +45,7 @@ class KindPlan:
     controls: tuple[str, ...] = ()
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
 
 
 class KindContext(Protocol):

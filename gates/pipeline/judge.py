@@ -7,6 +7,7 @@ criterion                                   outcome
 ==========================================  ================================================================
 no measurement, or one without what its     inconclusive
 rule prescribes (interval, unit)
+excused by the plan                         not applicable
 whole interval on the wrong side            fail, whatever n; inconclusive for a built-in `valid.*`
 fewer samples than the minimum              inconclusive
 whole interval on the right side            pass; inconclusive when the gate did not complete
@@ -114,7 +115,12 @@ def judge_gate(gate: PlannedGate, result: GateResult | str, earlier: tuple[GateR
         unknown = tuple(_unjudged(criterion, Outcome.INCONCLUSIVE, reason) for criterion in gate.criteria)
         execution = Execution.NOT_RUN if gate.missing else Execution.FAILED_TO_RUN
         return GateReport(gate, execution, Outcome.INCONCLUSIVE, reason, unknown, None, earlier)
-    criteria = tuple(_criterion(criterion, result) for criterion in gate.criteria)
+    criteria = tuple(
+        _unjudged(criterion, Outcome.NOT_APPLICABLE, gate.excused[criterion.id])
+        if criterion.id in gate.excused
+        else _criterion(criterion, result)
+        for criterion in gate.criteria
+    )
     outcome, reason = _gate_outcome(gate, result, criteria)
     return GateReport(gate, result.execution, outcome, reason, criteria, result, earlier)
 
@@ -178,7 +184,8 @@ def _measurements(criterion: Criterion, result: GateResult) -> tuple[Measurement
 
 def _absent(criterion: Criterion, result: GateResult, found: Sequence[Measurement]) -> str:
     """What should have been measured for *criterion* and was not, as a sentence; empty when nothing is missing."""
-    why = f": {result.reason}" if result.reason else ""
+    reason = result.absent.get(criterion.metric) or result.reason
+    why = f": {reason}" if reason else ""
     if not found:
         return f"{criterion.id} was not measured{why}"
     if len({measurement.key for measurement in found}) < len(found):
@@ -270,7 +277,10 @@ def _gate_outcome(gate: PlannedGate, result: GateResult, criteria: Sequence[Crit
         return Outcome.INCONCLUSIVE, open_.reason
     if not counted:
         return Outcome.NOT_APPLICABLE, "no criterion of this gate counts"
-    return Outcome.PASS, "1 criterion holds" if len(counted) == 1 else f"{len(counted)} criteria hold"
+    holding = [report for report in counted if report.outcome is Outcome.PASS]
+    if not holding:
+        return Outcome.NOT_APPLICABLE, counted[0].reason
+    return Outcome.PASS, "1 criterion holds" if len(holding) == 1 else f"{len(holding)} criteria hold"
 
 
 def _missing(gate: PlannedGate) -> str:

@@ -148,6 +148,7 @@ class GateResolver:
             missing=(*missing, *plan.problems),
             summary=self.model.summary,
             line=self.node.named.text,
+            excused=plan.not_applicable,
         )
 
     def _refuse(self, setting: str, message: str, hint: str = "") -> None:
