@@ -12,7 +12,7 @@ import mmap
 import platform
 import struct
 import sys
-from dataclasses import dataclass
+from array import array
 
 _DOMAINS = (1, 2)  # memory and object; what they take from the raw one would be counted twice
 
@@ -21,14 +21,6 @@ class _Allocator(ctypes.Structure):
     """PyMemAllocatorEx."""
 
     _fields_ = [(name, ctypes.c_void_p) for name in ("ctx", "malloc", "calloc", "realloc", "free")]  # noqa: RUF012
-
-
-@dataclass(frozen=True, slots=True)
-class Allocated:
-    """What was asked for: *blocks* of together *size* bytes."""
-
-    blocks: int
-    size: int
 
 
 def unsupported() -> str:
@@ -43,7 +35,7 @@ def unsupported() -> str:
 
 
 class Counter:
-    """Counts while it is entered; `read` is cheap and allocates only the numbers that it returns. One at a time in a process."""
+    """Counts while it is entered; one at a time in a process."""
 
     def __init__(self) -> None:
         self._numbers = (ctypes.c_uint64 * 2)()
@@ -64,9 +56,13 @@ class Counter:
         for domain, allocator in zip(_DOMAINS, self._before, strict=True):
             ctypes.pythonapi.PyMem_SetAllocator(ctypes.c_int(domain), ctypes.byref(allocator))
 
-    def read(self) -> Allocated:
-        """All that was asked for since the start."""
-        return Allocated(self._numbers[0], self._numbers[1])
+    def note(self, place: array[int], index: int) -> None:
+        """Put blocks and bytes so far into *place* at *index* and behind it.
+
+        Nothing that is allocated for it stays alive, or the interpreter's free lists would shrink from one reading to the next.
+        """
+        place[index] = self._numbers[0]
+        place[index + 1] = self._numbers[1]
 
     def _hooked(self, real: _Allocator, start: int) -> _Allocator:
         places = {}
