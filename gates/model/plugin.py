@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gates.model.exhibit import Exhibit
-from gates.model.measurement import Criterion, Measurement, MetricSpec
+from gates.model.measurement import Allowance, Criterion, Measurement, MetricSpec
 from gates.model.plan import Request, TargetPlan
 from gates.model.result import Finding, GateResult
 
@@ -37,6 +37,7 @@ class KindPlan:
         problems: other reasons, known now, why it can't be measured here.
         not_applicable: by criterion id, why the plan already knows that it does not apply; a kind excuses only what nobody could
             measure (the first commit has no base), never what is merely missing.
+        allowances: by criterion id, accepted regressions by which its limits are raised.
     """
 
     settings: Mapping[str, Any]
@@ -46,6 +47,7 @@ class KindPlan:
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
     not_applicable: Mapping[str, str] = field(default_factory=dict)
+    allowances: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict)
 
 
 class KindContext(Protocol):

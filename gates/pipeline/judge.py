@@ -205,7 +205,8 @@ def _measured(criterion: Criterion, measurement: Measurement) -> tuple[Outcome, 
     if problem:
         return Outcome.INCONCLUSIVE, f"{text}, {problem}"
     low, high = (measurement.interval.low, measurement.interval.high) if measurement.interval else (measurement.value,) * 2
-    outcomes = [(compare(comparison, low, high), comparison) for comparison in criterion.comparisons]
+    comparisons = [_raised(comparison, criterion, measurement.selector) for comparison in criterion.comparisons]
+    outcomes = [(compare(comparison, low, high), comparison) for comparison in comparisons]
     outcome = worst(each for each, _ in outcomes)
     limits = " and ".join(_limit(comparison, criterion) for each, comparison in outcomes if each is outcome)
     if outcome is not Outcome.FAIL and measurement.n < criterion.minimum:
@@ -217,6 +218,16 @@ def _measured(criterion: Criterion, measurement: Measurement) -> tuple[Outcome, 
             return outcome, f"{text}, {limits}"
         case _:
             return outcome, f"{text}; the limit ({limits}) lies inside the interval"
+
+
+def _raised(comparison: Comparison, criterion: Criterion, selector: str) -> Comparison:
+    """*comparison* with what was accepted for *selector* added to its limits; a lower limit has nothing to be raised by."""
+    by = sum(allowance.by for allowance in criterion.allowances if allowance.selector == selector)
+    if not by or comparison.comparator not in (Comparator.BELOW, Comparator.AT_MOST):
+        return comparison
+    beyond = None if comparison.fail_beyond is None else comparison.fail_beyond + by
+    accepted = f"{comparison.text or show(comparison.limit, criterion.unit)} and the accepted {show(by, criterion.unit)}"
+    return replace(comparison, limit=comparison.limit + by, fail_beyond=beyond, text=accepted)
 
 
 def _malformed(criterion: Criterion, measurement: Measurement) -> str:
