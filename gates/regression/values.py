@@ -22,6 +22,10 @@ class Tolerance:
     below: float = 0.05
     fail_above: float = 0.02
 
+    def __post_init__(self) -> None:
+        if not 0 <= self.fail_above <= self.below or not self.below > 0:
+            raise ValueError(f"a tolerance is above 0, and its fail_above between 0 and it: {self}")
+
 
 @dataclass(frozen=True, slots=True)
 class Design:
@@ -30,7 +34,7 @@ class Design:
     Attributes:
         first: pairs of stage 1, in which every benchmark takes part.
         second: fewest fresh pairs of stage 2, in which only those take part that stage 1 left open.
-        most: most fresh pairs of stage 2: it is made longer for benchmarks that stage 1 saw to be noisy.
+        most: most fresh pairs of stage 2: it is made longer for benchmarks that stage 1 saw to be noisy (`stages.First.pairs`).
         suspect: one-sided level at which a benchmark that is slower at all becomes a suspect.
         upper: one-sided level of an interval's upper end, in both stages.
         family: the most that all benchmarks together may fail without a change.
@@ -44,6 +48,12 @@ class Design:
     family: float = 0.001
     metrics: int = 1
     most: int = 60
+
+    def __post_init__(self) -> None:
+        if min(self.first, self.second) < FEWEST_PAIRS or self.most < self.second:
+            raise ValueError(f"each stage takes at least {FEWEST_PAIRS} pairs, and stage 2 at most as many as `most`: {self}")
+        if self.metrics < 1:
+            raise ValueError("a design is for at least one benchmark")
 
     @property
     def alpha2(self) -> float:

@@ -1,0 +1,198 @@
+"""The two stages of a comparison, from pairs to the estimates that are judged. Pure; compares nothing, but plans what is open.
+
+Stage 1 measures every benchmark. One that is slower at all at the level `Design.suspect` is a *suspect*; one whose interval does
+not end below its tolerance is undecided. Both are open, and are measured again in fresh pairs: stage 2 uses those alone, so what
+made a benchmark look bad in stage 1 is not counted twice. A benchmark without a change fails only when it is a suspect by chance
+and is then, in new processes, surely above `fail_above`: with m benchmarks, m x suspect x alpha2 <= family. What was open but
+never a suspect has not been filtered like that and has to be surer (`Design.alpha_unsuspected`).
+
+How an interval is made for the judge, who fails a benchmark when all of it is above `fail_above` and passes it below `below`:
+
+- Stage 1: the lower end is never above 0, so stage 1 can fail nothing, by construction. The upper end of an open benchmark is
+  held above `below`, so that without its stage 2 it can't pass either.
+- Both: the interval is the hull of Yuen's and of the signed-rank test's at a ten times looser level. When the ranks do not
+  support what the trimmed mean says, the hull reaches over the limit and nothing is decided.
+- Fewer than twelve valid pairs decide nothing: the interval is widened over both limits.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+
+import numpy as np
+
+from gates.regression import statistics
+from gates.regression.pairs import CLOCK_STEP, CONTROL
+from gates.regression.statistics import Array, Bounds
+from gates.regression.values import FEWEST_PAIRS, Design, Estimate, Pair, Tolerance, logarithm, slowdown
+
+METHOD = "20 % trimmed mean of process pairs (Yuen), with the signed-rank interval as a cross-check"
+STEP = 6  # sizes of stage 2, so that neighbouring spreads plan the same
+# A spread seen in twelve pairs may well be half of the true one; stage 2 is planned for twice of what was seen.
+CAUTION = 2.0
+FEWEST_ROUNDS = 2
+BEYOND = 1e-4  # how far an open interval ends above the tolerance
+
+
+@dataclass(frozen=True, slots=True)
+class First:
+    """What stage 1 leaves to do.
+
+    Attributes:
+        estimates: of every benchmark; those of open ones decide nothing and wait for stage 2.
+        open: the benchmarks that stage 2 measures, in fresh pairs.
+        pairs: how many fresh pairs; 0 when nothing is open.
+        design: with the number of benchmarks that the family's error is shared by.
+        missing: benchmarks without an estimate, and why.
+    """
+
+    estimates: Mapping[str, Estimate]
+    open: tuple[str, ...]
+    pairs: int
+    design: Design
+    missing: Mapping[str, str] = field(default_factory=dict)
+
+
+def first(pairs: Sequence[Pair], design: Design, tolerances: Mapping[str, Tolerance] | None = None) -> First:
+    """What *pairs* of stage 1 say. A benchmark that *tolerances* does not name has the default one."""
+    names = measured(pairs)
+    design = replace(design, metrics=max(design.metrics, len(names), 1))
+    estimates, missing = {}, {}
+    for name in names:
+        found = samples(pairs, name)
+        if len(found) < 2:
+            missing[name] = _scarce(len(found))
+        else:
+            estimates[name] = _first(name, found, design, _tolerance(tolerances, name))
+    open_ = tuple(name for name, estimate in estimates.items() if estimate.reason)
+    length = max((size(estimates[name].spread, design, _tolerance(tolerances, name)) for name in open_), default=0)
+    return First(estimates, open_, length, design, missing)
+
+
+def second(pairs: Sequence[Pair], stage: First, tolerances: Mapping[str, Tolerance] | None = None) -> Mapping[str, Estimate]:
+    """The final estimates: of open benchmarks from the fresh *pairs* of stage 2 alone, of all others from stage 1.
+
+    An open benchmark that *pairs* does not hold keeps its estimate of stage 1, which decides nothing.
+    """
+    final = dict(stage.estimates)
+    for name in stage.open:
+        found = samples(pairs, name)
+        if len(found) >= 2:
+            final[name] = _second(name, found, stage, _tolerance(tolerances, name))
+    return final
+
+
+def measured(pairs: Sequence[Pair]) -> tuple[str, ...]:
+    """The benchmarks that any of *pairs* measured, or failed to, in order; the control is none."""
+    names = dict.fromkeys(name for pair in pairs for name in (*pair.logs, *pair.failed))
+    return tuple(name for name in names if name != CONTROL)
+
+
+def samples(pairs: Sequence[Pair], name: str) -> Array:
+    """One number for each valid pair in which *name* was measured; a pair over which the clock was set is none."""
+    logs = [pair.logs[name] for pair in pairs if name in pair.logs and abs(pair.clock_step) <= CLOCK_STEP]
+    sound = [log for log in logs if len(log) >= FEWEST_ROUNDS and all(map(math.isfinite, log))]
+    return np.array([float(np.median(log)) for log in sound])
+
+
+def size(spread: float, design: Design, tolerance: Tolerance) -> int:
+    """How many fresh pairs find a slowdown of *tolerance.below*, for a benchmark that spread that much in stage 1.
+
+    The size comes from other pairs than those that decide, so it does not change how often they are wrong.
+    """
+    gap = logarithm(tolerance.below) - logarithm(tolerance.fail_above)
+    for pairs in range(design.second, design.most, STEP):
+        if sure_within(pairs, design) * CAUTION * spread <= gap:
+            return pairs
+    return design.most
+
+
+def sure_within(pairs: int, design: Design) -> float:
+    """The distance, in spreads, at which *pairs* of stage 2 find a slowdown with probability 1 - `Design.upper`."""
+    freedom = statistics.degrees(pairs)
+    levels = design.alpha2, design.upper
+    return sum(statistics.critical(level, freedom) for level in levels) / math.sqrt(pairs)
+
+
+def is_suspect(bounds: Bounds) -> Array:
+    """Whether a benchmark is slower at all, at the level of the lower bound."""
+    return np.asarray(bounds.low > 0)
+
+
+def lower(bounds: Bounds) -> Array:
+    """The lower end of the hull of both methods."""
+    return np.minimum(bounds.low, bounds.rank_low)
+
+
+def upper(bounds: Bounds) -> Array:
+    """The upper end of the hull of both methods."""
+    return np.maximum(bounds.high, bounds.rank_high)
+
+
+def _first(name: str, found: Array, design: Design, tolerance: Tolerance) -> Estimate:
+    bounds = statistics.bounds(found, design.suspect, design.upper)
+    suspect = bool(is_suspect(bounds))
+    low, high = min(slowdown(float(lower(bounds))), 0.0), slowdown(float(upper(bounds)))
+    open_ = suspect or high >= tolerance.below
+    if open_:
+        high = max(high, tolerance.below + BEYOND)
+    return Estimate(
+        name=name,
+        stage=1,
+        pairs=len(found),
+        slowdown=slowdown(float(bounds.center)),
+        low=low,
+        high=high,
+        level=1 - design.suspect - design.upper,
+        method=METHOD,
+        suspect=suspect,
+        crosscheck=_agree(bounds, tolerance),
+        spread=float(bounds.spread),
+        reason=f"stage 1 is not sure of it and no fresh pairs were measured{_too_few(len(found))}" if open_ else "",
+    )
+
+
+def _second(name: str, found: Array, stage: First, tolerance: Tolerance) -> Estimate:
+    design, suspect = stage.design, stage.estimates[name].suspect
+    level = design.alpha2 if suspect else design.alpha_unsuspected
+    bounds = statistics.bounds(found, level, design.upper)
+    low, high, agrees = slowdown(float(lower(bounds))), slowdown(float(upper(bounds))), _agree(bounds, tolerance)
+    reason = "" if agrees else "the signed-rank test does not support what the trimmed mean says"
+    if len(found) < FEWEST_PAIRS:
+        low, high = min(low, tolerance.fail_above), max(high, tolerance.below + BEYOND)
+        reason = _scarce(len(found))
+    return Estimate(
+        name=name,
+        stage=2,
+        pairs=len(found),
+        slowdown=slowdown(float(bounds.center)),
+        low=low,
+        high=high,
+        level=1 - level - design.upper,
+        method=METHOD,
+        suspect=suspect,
+        crosscheck=agrees,
+        spread=float(bounds.spread),
+        reason=reason,
+    )
+
+
+def _agree(bounds: Bounds, tolerance: Tolerance) -> bool:
+    """Whether the hull of both methods is as sure of the two limits as the trimmed mean alone."""
+    below, above = logarithm(tolerance.below), logarithm(tolerance.fail_above)
+    passes = bool(bounds.high < below) == bool(upper(bounds) < below)
+    return passes and bool(bounds.low > above) == bool(lower(bounds) > above)
+
+
+def _tolerance(tolerances: Mapping[str, Tolerance] | None, name: str) -> Tolerance:
+    return (tolerances or {}).get(name, Tolerance())
+
+
+def _too_few(count: int) -> str:
+    return f"; {_scarce(count)}" if count < FEWEST_PAIRS else ""
+
+
+def _scarce(count: int) -> str:
+    return f"{count} valid {'pair' if count == 1 else 'pairs'} where at least {FEWEST_PAIRS} are needed"
