@@ -16,7 +16,7 @@ SLACK = 0.005  # a quarter of the default fail margin: a smaller bias can't turn
 
 
 @dataclass(frozen=True, slots=True)
-class Control:
+class ControlVerdict:
     """What the control says of the whole comparison.
 
     Attributes:
@@ -36,15 +36,15 @@ class Control:
         return not self.reason
 
 
-def verdict(pairs: Sequence[Pair], fewest: int = 12) -> Control:
+def verdict(pairs: Sequence[Pair], fewest: int = 12) -> ControlVerdict:
     """The control over *pairs* of both stages: nothing was chosen by its looks, so all of them count."""
     found = stages.samples(pairs, CONTROL)
     if len(found) < fewest:
         missing = f"the control was measured in {len(found)} valid pairs of {len(pairs)}; at least {fewest} are needed"
-        return Control(None, float("inf"), len(found), missing)
+        return ControlVerdict(None, float("inf"), len(found), missing)
     estimate = _estimate(found)
     away = max(0.0, estimate.low, -estimate.high)
-    return Control(estimate, away, len(found), _biased(estimate) if away > SLACK else "")
+    return ControlVerdict(estimate, away, len(found), _biased(estimate) if away > SLACK else "")
 
 
 def _estimate(found: statistics.Array) -> Estimate:

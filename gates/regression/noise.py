@@ -64,8 +64,8 @@ MODELS: Mapping[str, Noise] = {
 def pairs(noise: Noise, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
     """Estimates log(candidate / base) without a change: one a pair, each the median over the rounds of new processes.
 
-    Both sides share the job, so its shift is in both; each has a process effect of its own for all rounds of the pair. Rounds
-    are measured as `pairs.Session` does: one side right after the other, the order turned from round to round, the first by lot.
+    Both sides share the job, so its shift is in both; each has a process effect of its own for all rounds of the pair.
+    Rounds are measured as `pairs.Session` does: one side right after the other, the order turned from one to the next.
     """
     times = timings(noise, (*shape, ROUNDS, 2), generator)
     turned = np.where(generator.random((*shape, ROUNDS // 2)) < 0.5, np.float32(1), np.float32(-1))

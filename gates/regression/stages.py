@@ -1,10 +1,10 @@
 """The two stages of a comparison, from pairs to the estimates that are judged. Pure; compares nothing, but plans what is open.
 
-Stage 1 measures every benchmark. One that is slower at all at the level `Design.suspect` is a *suspect*; one whose interval does
-not end below its tolerance is undecided. Both are open, and are measured again in fresh pairs: stage 2 uses those alone, so what
-made a benchmark look bad in stage 1 is not counted twice. A benchmark without a change fails only when it is a suspect by chance
-and is then, in new processes, surely above `fail_above`: with m benchmarks, m x suspect x alpha2 <= family. What was open but
-never a suspect has not been filtered like that and has to be surer (`Design.alpha_unsuspected`).
+Stage 1 measures every benchmark. One that is slower at all at the level `Design.suspect` is a *suspect*; one whose interval
+does not end below its tolerance is undecided. Both are open, and are measured again in fresh pairs: stage 2 uses those alone,
+so what made a benchmark look bad in stage 1 is not counted twice. A benchmark without a change fails only when it is a suspect
+by chance and is then, in new processes, surely above `fail_above`: with m benchmarks, m x suspect x alpha2 <= family. What was
+open but never a suspect has not been filtered like that and has to be surer (`Design.alpha_unsuspected`).
 
 How an interval is made for the judge, who fails a benchmark when all of it is above `fail_above` and passes it below `below`:
 
@@ -12,7 +12,8 @@ How an interval is made for the judge, who fails a benchmark when all of it is a
   held above `below`, so that without its stage 2 it can't pass either.
 - Both: the interval is the hull of Yuen's and of the signed-rank test's at a ten times looser level. When the ranks do not
   support what the trimmed mean says, the hull reaches over the limit and nothing is decided.
-- Fewer than twelve valid pairs decide nothing: the interval is widened over both limits.
+- Fewer than twelve valid pairs decide nothing: in stage 1 the benchmark stays open, in stage 2 the interval is widened over
+  both limits.
 """
 
 from __future__ import annotations
@@ -135,7 +136,7 @@ def _first(name: str, found: Array, design: Design, tolerance: Tolerance) -> Est
     bounds = statistics.bounds(found, design.suspect, design.upper)
     suspect = bool(is_suspect(bounds))
     low, high = min(slowdown(float(lower(bounds))), 0.0), slowdown(float(upper(bounds)))
-    open_ = suspect or high >= tolerance.below
+    open_ = suspect or high >= tolerance.below or len(found) < FEWEST_PAIRS
     if open_:
         high = max(high, tolerance.below + BEYOND)
     return Estimate(

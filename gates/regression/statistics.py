@@ -1,9 +1,9 @@
 """Statistics of pairs, one sample a pair of processes; every function takes arrays whose last axis is the pairs.
 
-Rounds of one pair share its memory layout, hash seed and CPU state, so a pair gives one number, the median of its rounds. Over
-pairs: the 20 % trimmed mean with Yuen's standard error (Yuen, Biometrika 61, 1974; Tukey and McLaughlin, Sankhya A 25, 1963), and
-beside it the exact signed-rank interval (Hodges and Lehmann; Hollander and Wolfe, chapter 3), which needs no other assumption
-than symmetry. This module needs numpy and scipy; import it where something is measured.
+Rounds of one pair share its memory layout, hash seed and CPU state, so a pair gives one number, the median of its rounds.
+Over pairs: the 20 % trimmed mean with Yuen's standard error (Biometrika 61, 1974), and beside it the exact signed-rank
+interval (Hollander and Wolfe, Nonparametric Statistical Methods, chapter 3), which assumes nothing but symmetry. This module
+needs numpy and scipy; import it where something is measured.
 """
 
 from __future__ import annotations
@@ -48,7 +48,7 @@ class Bounds:
 
 def pair_estimates(logs: Array | Sequence[Sequence[float]]) -> Array:
     """The median of the rounds (last axis) of each pair."""
-    return np.median(np.asarray(logs), axis=-1)
+    return np.asarray(np.median(np.asarray(logs), axis=-1))
 
 
 def bounds(samples: Array | Sequence[float], low: float, high: float) -> Bounds:
