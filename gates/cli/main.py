@@ -28,6 +28,7 @@ COMMANDS = {
     "load": "gates.cli.load",
     "drill": "gates.cli.drill",
     "faults": "gates.cli.faults",
+    "baseline": "gates.cli.baseline",
     "workflows": "gates.cli.workflows",
     "_gate": "gates.cli.gate",
     "_guardian": "gates.cli.gate",
@@ -43,6 +44,7 @@ SUMMARIES = {
     "load": "Run one load scenario against a URL.",
     "drill": "Seed known defects and show that the gates catch them.",
     "faults": "List the faults that a scenario can name, and what they need.",
+    "baseline": "List, show, accept and prune stored baselines.",
     "workflows": "Write the GitHub workflows from their templates.",
 }
 

@@ -1,7 +1,7 @@
 """Stored baselines: `baselines/<fingerprint>/<gate>.json`, summaries of earlier green runs on machines of one fingerprint.
 
-They are reviewed as a diff, so every run and every number stands on a line of its own; a digest over all of it shows an edit by hand.
-Only `gates baseline accept` writes them.
+They are reviewed as a diff, so every run and every number stands on a line of its own; a digest over all of it shows an edit by
+hand. Only `gates baseline accept` writes them.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 """A pytest plug-in for a counting process: takes the place of pytest-benchmark's fixture, and counts what a call costs.
 
-It runs beside the package of either tree, which may be this very package at another commit, so it and what it imports know nothing
-of ours and are loaded under another name (`counts.PLUGIN`). COUNTS_FILE in the environment is the file that it writes.
+It runs beside the package of either tree, which may be this very package at another commit, so it and what it imports know
+nothing of ours and are loaded under another name (`counts.PLUGIN`). COUNTS_FILE in the environment names the file to write.
 """
 
 from __future__ import annotations
@@ -9,6 +9,8 @@ from __future__ import annotations
 import gc
 import json
 import os
+import sqlite3
+import sqlite3.dbapi2
 import sys
 import time
 from array import array
@@ -37,9 +39,15 @@ _statements = 0
 _book: dict[str, Any] = {"collected": [], "counts": {}, "dropped": {}, "failed": {}}
 
 
-def _watch_databases(event: str, arguments: tuple[Any, ...]) -> None:
-    if event == "sqlite3.connect/handle":
-        arguments[0].set_trace_callback(_count_statement)
+def _watched(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """*connect*, whose connections tell of every statement."""
+
+    def connected(*arguments: Any, **named: Any) -> Any:
+        connection = connect(*arguments, **named)
+        connection.set_trace_callback(_count_statement)
+        return connection
+
+    return connected
 
 
 def _count_statement(_text: str) -> None:
@@ -51,7 +59,8 @@ def pytest_configure(config: pytest.Config) -> None:
     """Watch every database that is opened from here on; know the mark of pytest-benchmark, which is not loaded."""
     config.addinivalue_line("markers", "benchmark: of pytest-benchmark")
     config.addinivalue_line("markers", "unpinned: a benchmark that one CPU is not enough for")
-    sys.addaudithook(_watch_databases)
+    # an audit hook sees a connection before it can be told anything
+    sqlite3.connect = sqlite3.dbapi2.connect = _watched(sqlite3.connect)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -61,13 +70,13 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.hookimpl(hookwrapper=True)
-def pytest_runtest_makereport(item: pytest.Item) -> Iterator[None]:
-    """Note a benchmark that failed, or that never called its fixture, by name."""
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
+    """Note a benchmark that failed, was skipped, or never called its fixture, by name."""
     outcome: Any = yield
-    report = outcome.get_result()
-    name = name_of(item)
+    report, name = outcome.get_result(), name_of(item)
     if not report.passed and name not in _book["failed"]:
-        _book["failed"][name] = str(report.longreprtext).strip().splitlines()[-1] if report.longreprtext else report.outcome
+        _book["failed"][name] = call.excinfo.exconly() if call.excinfo else report.outcome
+        _book["counts"].pop(name, None)
     elif report.when == "call" and report.passed and name not in _book["counts"]:
         _book["failed"][name] = "it never called its fixture"
 
@@ -181,9 +190,9 @@ def _series(once: Callable[[], Operation]) -> dict[str, list[int]]:
     """Blocks, bytes and statements of each of some calls, less what counting itself takes."""
     times, countable = _calls(once), not allocations.unsupported()
     with allocations.Counter() if countable else nullcontext() as counter:
-        _noted(lambda: _nothing, WARM, counter)  # so that counting itself has come to rest
+        _noted(_empty, WARM, counter)  # so that counting itself has come to rest
         measured = _noted(once, times, counter)
-        nothing = _noted(lambda: _nothing, times, counter)
+        nothing = _noted(_empty, times, counter)
     found = {"statements": measured[2]}
     if countable:
         for metric, own, empty in zip(("allocations", "bytes"), measured, nothing, strict=False):
@@ -201,6 +210,10 @@ def _calls(once: Callable[[], Operation]) -> int:
 
 def _nothing() -> None:
     """What counting takes by itself is seen by counting this."""
+
+
+def _empty() -> Operation:
+    return _nothing
 
 
 def _noted(once: Callable[[], Operation], times: int, counter: allocations.Counter | None) -> tuple[list[int], ...]:

@@ -1,7 +1,7 @@
-"""What a call of each benchmark costs in whole numbers: allocations, bytes, SQL statements, system calls; of a tree, and of two.
+"""What a call of each benchmark costs in whole numbers: allocations, bytes, SQL statements, system calls.
 
-Such numbers depend on the code and not on the machine's mood: each is the same when it is counted again, or it is left out and said
-to be not deterministic. They are compared exactly.
+Such numbers depend on the code and not on the machine's mood: each is the same when it is counted again, or it is left out and
+said to be not deterministic. They are compared exactly.
 """
 
 from __future__ import annotations
@@ -65,17 +65,17 @@ def grown(base: Mapping[str, Mapping[str, int]], candidate: Mapping[str, Mapping
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """Whose package is imported: *path* and what of it goes on the module path, run by *python*."""
+    """A checkout: *path*, the folders in it that packages are imported *from_*, and the interpreter of its environment."""
 
     path: Path
-    imports: tuple[Path, ...]
+    from_: tuple[str, ...] = (".",)
     python: str = sys.executable
 
 
 def count(
-    suite: Path, root: Path, trees: Sequence[Tree], scratch: Path, *, plugins: Sequence[str] = (), limit: float = SUITE_LIMIT
+    suite: str, trees: Sequence[Tree], scratch: Path, *, options: Sequence[str] = (), limit: float = SUITE_LIMIT
 ) -> tuple[Counts, ...]:
-    """Count the benchmarks of *suite* (of the repository at *root*) on each of *trees*, side by side.
+    """Count the benchmarks at *suite*, relative to each of *trees*, side by side; *options* are pytest's.
 
     Raises GatesError when one could not be counted, with the last lines of what pytest said.
     """
@@ -83,7 +83,7 @@ def count(
     alias = scratch / PLUGIN
     if not alias.exists():
         alias.symlink_to(Path(__file__).parent, target_is_directory=True)
-    started = [_start(suite, root, tree, scratch, number, plugins) for number, tree in enumerate(trees)]
+    started = [_start(suite, tree, scratch, number, options) for number, tree in enumerate(trees)]
     try:
         return tuple(_finished(process, tree, scratch, number, limit) for number, (process, tree) in enumerate(started))
     finally:
@@ -93,18 +93,22 @@ def count(
             process.wait()
 
 
-def _start(
-    suite: Path, root: Path, tree: Tree, scratch: Path, number: int, plugins: Sequence[str]
-) -> tuple[subprocess.Popen[bytes], Tree]:
-    own = {"PYTHONPATH": os.pathsep.join(map(str, (*tree.imports, scratch))), "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
+def _start(suite: str, tree: Tree, scratch: Path, number: int, options: Sequence[str]) -> tuple[subprocess.Popen[bytes], Tree]:
+    imports = [str((tree.path / folder).resolve()) for folder in tree.from_]
+    own = {"PYTHONPATH": os.pathsep.join([*imports, str(scratch)]), "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
     own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", _FILE: str(scratch / f"counts-{number}.json")}
-    more = [part for plugin in (f"{PLUGIN}.counting", *plugins) for part in ("-p", plugin)]
-    options = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "pythonpath=", "--import-mode=importlib"]
-    command = [tree.python, "-m", "pytest", str(root / suite), "--rootdir", str(root), *options, *more]
+    plain = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "pythonpath=", "-o", "required_plugins="]
+    told = [str(tree.path / suite), f"--rootdir={tree.path}", *plain, "-p", f"{PLUGIN}.counting", *options]
     with (scratch / f"counts-{number}.log").open("wb") as log:
-        return subprocess.Popen(
-            command, cwd=tree.path, env={**os.environ, **own}, stdin=subprocess.DEVNULL, stdout=log, stderr=subprocess.STDOUT
-        ), tree
+        process = subprocess.Popen(
+            [tree.python, "-m", "pytest", *told],
+            cwd=tree.path,
+            env={**os.environ, **own},
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    return process, tree
 
 
 def _finished(process: subprocess.Popen[bytes], tree: Tree, scratch: Path, number: int, limit: float) -> Counts:
@@ -123,18 +127,7 @@ def _finished(process: subprocess.Popen[bytes], tree: Tree, scratch: Path, numbe
     raise GatesError(why, location=str(tree.path), code=Exit.INCONCLUSIVE)
 
 
-def strays(counts: Counts, tree: Path, others: Sequence[Path], suite: Path) -> tuple[str, ...]:
-    """Files that were imported from *others* though *tree* was counted; the *suite* itself belongs to both."""
+def strays(counts: Counts, others: Sequence[Path]) -> tuple[str, ...]:
+    """Files that were imported from *others*, trees that were not to be counted."""
     foreign = [Path(os.path.realpath(other)) for other in others]
-    shared, own = Path(os.path.realpath(suite)), Path(os.path.realpath(tree))
-    files = [Path(file) for file in counts.files]
-    return tuple(
-        str(file)
-        for file in files
-        if any(file.is_relative_to(other) for other in foreign)
-        and not (own.is_relative_to(foreign[0]) and file.is_relative_to(own))
-        and not file.is_relative_to(shared if shared.is_dir() else shared.parent)
-        and "site-packages" not in file.parts
-        and file.parent != Path(__file__).parent.resolve()
-        and file.name != "conftest.py"
-    )
+    return tuple(file for file in counts.files if any(Path(file).is_relative_to(other) for other in foreign))

@@ -23,5 +23,3 @@ def name_of(item: pytest.Item) -> str:
 def is_benchmark(item: pytest.Item) -> bool:
     """Whether *item* asks for the fixture `benchmark`."""
     return "benchmark" in getattr(item, "fixturenames", ())
-
-
