@@ -79,9 +79,9 @@ class Plan:
 class Collected:
     """What a side collected: benchmarks by name with their index, those not to be pinned, and files that can't be read."""
 
-    items: Mapping[str, int]
-    unpinned: frozenset[str]
-    unreadable: Mapping[str, str]
+    items: Mapping[str, int] = field(default_factory=dict)
+    unpinned: frozenset[str] = frozenset()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -90,7 +90,7 @@ class Runner:
 
     Attributes:
         folder: where the processes' own output goes.
-        parallel: names of benchmarks to run on both sides at once, besides those marked `unpinned`.
+        parallel: which benchmarks to run on both sides at once, besides those marked `unpinned`.
         broken: by benchmark, why it is not measured any more.
         collected: by side, what the latest pair collected.
     """
@@ -100,7 +100,7 @@ class Runner:
     suite: Suite
     folder: Path
     rounds: Rounds = Rounds()
-    parallel: frozenset[str] = frozenset()
+    parallel: Callable[[str], bool] = lambda name: False
     clocks: Clocks = lambda: (time.monotonic(), time.time())
     broken: dict[str, str] = field(default_factory=dict)
     collected: dict[str, Collected] = field(default_factory=dict)
@@ -126,7 +126,7 @@ class Runner:
         return tuple(name for name in self.collected["candidate"].items if name in theirs)
 
     def is_parallel(self, name: str) -> bool:
-        return name in self.parallel or name in self.collected["candidate"].unpinned
+        return self.parallel(name) or name in self.collected["candidate"].unpinned
 
     def _attempt(self, index: int, seed: int, wanted: Callable[[str], bool], failed: dict[str, str]) -> Pair:
         generator = random.Random(f"pair/{seed}")

@@ -162,8 +162,8 @@ class Prepared:
 def undisturbed(calls: Calls | Prepared, times: int, parts: int) -> Timed:
     """The mean of a round of *parts* times *times* calls, a part.
 
-    A part in which the kernel put another process on our CPU says nothing of ours: it is left out, and another one is measured, up
-    to twice as many. When all were disturbed, all count. A part is never left out for being slow.
+    A part in which the kernel put another process on our CPU says nothing of ours: it is left out, and another one is measured,
+    up to twice as many. When all were disturbed, all count. A part is never left out for being slow.
     """
     every, good = list[Timed](), list[Timed]()
     while len(good) < parts and len(every) < 2 * parts:
@@ -350,8 +350,10 @@ def described(item: Any) -> Message:
 
 
 def last_lines(text: str, count: int = 6) -> str:
-    """The last lines of a traceback that say something."""
-    return "\n".join([line for line in text.strip().splitlines() if line.strip()][-count:])
+    """The lines of a failure that say what is wrong: pytest's `E` lines, else the last ones."""
+    lines = [line for line in text.strip().splitlines() if line.strip()]
+    errors = [line[1:].strip() for line in lines if line.startswith("E  ")]
+    return "\n".join(errors[:count] or lines[-count:])
 
 
 def origins(told: Message) -> Message:
