@@ -10,8 +10,9 @@ How an interval is made for the judge, who fails a benchmark when all of it is a
 
 - Stage 1: the lower end is never above 0, so stage 1 can fail nothing, by construction. The upper end of an open benchmark is
   held above `below`, so that without its stage 2 it can't pass either.
-- Both: the interval is the hull of Yuen's and of the signed-rank test's at a ten times looser level. When the ranks do not
-  support what the trimmed mean says, the hull reaches over the limit and nothing is decided.
+- Both: the interval is the hull of Yuen's and of the signed-rank test's at a ten times looser level. When that turns what
+  the trimmed mean alone would say, the two disagree: stage 1 leaves the benchmark open, and stage 2 widens the interval over
+  both limits, since an interval that may no longer fail could otherwise pass.
 - Fewer than twelve valid pairs decide nothing: in stage 1 the benchmark stays open, in stage 2 the interval is widened over
   both limits.
 """
@@ -136,7 +137,7 @@ def _first(name: str, found: Array, design: Design, tolerance: Tolerance) -> Est
     bounds = statistics.bounds(found, design.suspect, design.upper)
     suspect = bool(is_suspect(bounds))
     low, high = min(slowdown(float(lower(bounds))), 0.0), slowdown(float(upper(bounds)))
-    open_ = suspect or high >= tolerance.below or len(found) < FEWEST_PAIRS
+    open_ = suspect or high >= tolerance.below or len(found) < FEWEST_PAIRS  # the ranks can only take a pass away here
     if open_:
         high = max(high, tolerance.below + BEYOND)
     return Estimate(
@@ -162,8 +163,9 @@ def _second(name: str, found: Array, stage: First, tolerance: Tolerance) -> Esti
     low, high, agrees = slowdown(float(lower(bounds))), slowdown(float(upper(bounds))), _agree(bounds, tolerance)
     reason = "" if agrees else "the signed-rank test does not support what the trimmed mean says"
     if len(found) < FEWEST_PAIRS:
-        low, high = min(low, tolerance.fail_above), max(high, tolerance.below + BEYOND)
         reason = _scarce(len(found))
+    if reason:
+        low, high = min(low, tolerance.fail_above), max(high, tolerance.below + BEYOND)
     return Estimate(
         name=name,
         stage=2,
@@ -181,10 +183,15 @@ def _second(name: str, found: Array, stage: First, tolerance: Tolerance) -> Esti
 
 
 def _agree(bounds: Bounds, tolerance: Tolerance) -> bool:
-    """Whether the hull of both methods is as sure of the two limits as the trimmed mean alone."""
-    below, above = logarithm(tolerance.below), logarithm(tolerance.fail_above)
-    passes = bool(bounds.high < below) == bool(upper(bounds) < below)
-    return passes and bool(bounds.low > above) == bool(lower(bounds) > above)
+    """Whether the hull of both methods decides what the trimmed mean alone would."""
+    alone = _decides(float(bounds.low), float(bounds.high), tolerance)
+    return alone == _decides(float(lower(bounds)), float(upper(bounds)), tolerance)
+
+
+def _decides(low: float, high: float, tolerance: Tolerance) -> str:
+    if low > logarithm(tolerance.fail_above):
+        return "fail"
+    return "pass" if high < logarithm(tolerance.below) else ""
 
 
 def _tolerance(tolerances: Mapping[str, Tolerance] | None, name: str) -> Tolerance:
