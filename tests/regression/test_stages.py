@@ -146,7 +146,7 @@ def test_the_family_is_as_large_as_the_suite() -> None:
 
 @given(st.integers(1, 2000), st.floats(0.001, 0.1), st.floats(1e-5, 0.01))
 def test_the_levels_of_a_design_keep_within_the_family(metrics: int, suspect: float, family: float) -> None:
-    """Suspects by chance that fail by chance, and unsuspected ones that fail by chance, are together no more than the family."""
+    """Suspects by chance that fail by chance, and unsuspected ones that do, are together no more than the family."""
     design = Design(suspect=suspect, family=family, metrics=metrics)
     assert metrics * (suspect * design.alpha2 + design.alpha_unsuspected) <= family * (1 + 1e-12)
 
@@ -173,7 +173,7 @@ ANY = st.lists(st.floats(-1, 1), min_size=2, max_size=20)
 @settings(deadline=None)
 @given(ANY, st.floats(0, 0.2), st.floats(0.001, 0.2), st.integers(1, 100))
 def test_no_estimate_of_stage_1_can_fail_by_construction(values: list[float], margin: float, gap: float, metrics: int) -> None:
-    """Whatever was measured and whatever is tolerated: the judge never fails it, an open one never passes, the form is sound."""
+    """Whatever was measured and is tolerated: the judge never fails it, an open one never passes, the form is sound."""
     tolerance = Tolerance(margin + gap, margin)
     stage = stages.first(exactly("any", *values), Design(metrics=metrics), {"any": tolerance})
     estimate = stage.estimates["any"]
