@@ -29,6 +29,7 @@ COMMANDS = {
     "drill": "gates.cli.drill",
     "faults": "gates.cli.faults",
     "baseline": "gates.cli.baseline",
+    "compare": "gates.cli.compare",
     "workflows": "gates.cli.workflows",
     "_gate": "gates.cli.gate",
     "_guardian": "gates.cli.gate",
@@ -44,6 +45,7 @@ SUMMARIES = {
     "load": "Run one load scenario against a URL.",
     "drill": "Seed known defects and show that the gates catch them.",
     "faults": "List the faults that a scenario can name, and what they need.",
+    "compare": "Compare two commits by their benchmarks, in pairs of processes.",
     "baseline": "List, show, accept and prune stored baselines.",
     "workflows": "Write the GitHub workflows from their templates.",
 }

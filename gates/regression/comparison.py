@@ -11,6 +11,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gates.model import Interval, Measurement, Unit
 from gates.regression.pairs import CLOCK_STEP, Collected, PairError, Rounds, Runner, read_collected
 from gates.regression.parallel import detectable, matches
 from gates.regression.processes import Side, Suite, WorkerError, start
@@ -79,6 +80,7 @@ def compare(
     tolerances: Mapping[str, Tolerance] | None = None,
     *,
     seed: int,
+    tolerance: Tolerance = Tolerance(),  # noqa: B008 -- frozen
     wishes: Wishes = Wishes(),  # noqa: B008 -- frozen
     evidence: Path | None = None,
     on_progress: Progress = lambda text: None,
@@ -88,13 +90,28 @@ def compare(
     """Compare the candidate with the base by the candidate's benchmarks.
 
     The benchmarks of *base_tree* are overwritten with the candidate's, so it must be a private checkout, at a path as long as
-    that of *candidate_tree* (`trees.private` makes both). *pythons* are the interpreters of base and candidate. Every pair
+    that of *candidate_tree* (`checkouts.checked_out` makes both). *tolerance* is for benchmarks that *tolerances* does not
+    name. *pythons* are the interpreters of base and candidate. Every pair
     is written to `pairs.jsonl` in *evidence* as soon as it is measured. What goes wrong is in `problems` and `broken`.
     """
     sides = (Side("base", base_tree, pythons[0]), Side("candidate", candidate_tree, pythons[1]))
     with tempfile.TemporaryDirectory(prefix="gates-pairs-") as scratch:
-        course = Course(suite, sides, design, tolerances or {}, seed, wishes, rounds, evidence or Path(scratch), on_progress)
-        return course.run()
+        folder, limits = evidence or Path(scratch), Limits(tolerances or {}, tolerance)
+        return Course(suite, sides, design, limits, seed, wishes, rounds, folder, on_progress).run()
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """The tolerances of named benchmarks, and that of all others."""
+
+    named: Mapping[str, Tolerance]
+    others: Tolerance
+
+    def of(self, name: str) -> Tolerance:
+        return self.named.get(name, self.others)
+
+    def over(self, pairs: Sequence[Pair]) -> dict[str, Tolerance]:
+        return {name: self.of(name) for pair in pairs for name in pair.logs}
 
 
 @dataclass(slots=True)
@@ -104,7 +121,7 @@ class Course:
     suite: Suite
     sides: tuple[Side, Side]
     design: Design
-    tolerances: Mapping[str, Tolerance]
+    limits: Limits
     seed: int
     wishes: Wishes
     rounds: Rounds
@@ -130,12 +147,12 @@ class Course:
         first: Sequence[Pair] = ()
         try:
             first = self._measure(self.design.first, "stage 1", self._wanted)
-            stage = stages.first(first, self.design, self.tolerances)
+            stage = stages.first(first, self.design, self.limits.over(first))
             second = self._measure(stage.pairs, "stage 2", lambda name: name in stage.open) if stage.pairs else ()
         except PairError as error:
             self.problems.append(str(error))
-            stage, second = stages.first(first, self.design, self.tolerances), ()
-        return self._finished(stage.design, stages.second(second, stage, self.tolerances), stage.missing)
+            stage, second = stages.first(first, self.design, self.limits.over(first)), ()
+        return self._finished(stage.design, stages.second(second, stage, self.limits.over(first)), stage.missing)
 
     def _own_benchmarks(self) -> frozenset[str] | None:
         """What the base's own suite holds, before the candidate's is put over it; None when it can't be told."""
@@ -210,7 +227,13 @@ class Course:
         return {name: f"not on the base: {why}" for name in candidate.items if name not in base.items and self._wanted(name)}
 
     def _detectable(self, estimate: Estimate, design: Design) -> float:
-        return detectable(estimate.spread, design, self.tolerances.get(estimate.name, Tolerance()))
+        return detectable(estimate.spread, design, self.limits.of(estimate.name))
+
+
+def measurement(estimate: Estimate) -> Measurement:
+    """`slowdown/NAME`, as `judge` takes it."""
+    interval = Interval(estimate.low, estimate.high, estimate.level, estimate.method)
+    return Measurement("slowdown", estimate.slowdown, Unit.RATIO, estimate.pairs, interval, selector=estimate.name)
 
 
 def pair_seed(seed: int, index: int) -> int:

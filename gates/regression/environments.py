@@ -133,7 +133,7 @@ def _digest(tree: Path) -> str:
 
 
 def _install(tree: Path, folder: Path, side: str) -> None:
-    """Make an environment of the tree's dependencies, our own pytest and the tree itself, whose checkout is then found first."""
+    """Make an environment of the tree's dependencies, our own pytest and the tree, whose checkout is found first."""
     shutil.rmtree(folder, ignore_errors=True)
     python = folder / "bin" / "python"
     _run([sys.executable, "-m", "venv", str(folder)], side)

@@ -49,7 +49,7 @@ class Rounds:
     """
 
     count: int = 8
-    seconds: float = 0.005
+    seconds: float = 0.004
     parts: int = 10
     patience: float = 60.0
 

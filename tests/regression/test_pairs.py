@@ -223,8 +223,8 @@ def test_names_are_unique_and_never_the_control_s() -> None:
 @pytest.mark.parametrize(
     ("call", "plan"),
     [
-        (1e-6, Plan(8, 10, 500, warm=True)),
-        (0.004, Plan(8, 2, 1, warm=True)),
+        (0.0001, Plan(8, 10, 4, warm=True)),
+        (0.003, Plan(8, 2, 1, warm=True)),
         (0.05, Plan(4, 1, 1, warm=False)),
         (2.0, Plan(2, 1, 1, warm=False)),
     ],
