@@ -22,8 +22,10 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cache
 
 import numpy as np
+import numpy.typing as npt
 
 from gates.regression import statistics
 from gates.regression.pairs import CLOCK_STEP, CONTROL
@@ -35,7 +37,8 @@ STEP = 6  # sizes of stage 2, so that neighbouring spreads plan the same
 # A spread seen in twelve pairs may well be half of the true one; stage 2 is planned for twice of what was seen.
 CAUTION = 2.0
 FEWEST_ROUNDS = 2
-BEYOND = 1e-4  # how far an open interval ends above the tolerance
+CLEAR = 1e-6  # how far an interval that may decide nothing reaches over a limit, as a logarithm
+Flags = npt.NDArray[np.bool_]
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +114,7 @@ def size(spread: float, design: Design, tolerance: Tolerance) -> int:
     return design.most
 
 
+@cache
 def sure_within(pairs: int, design: Design) -> float:
     """The distance, in spreads, at which *pairs* of stage 2 find a slowdown with probability 1 - `Design.upper`."""
     freedom = statistics.degrees(pairs)
@@ -118,7 +122,36 @@ def sure_within(pairs: int, design: Design) -> float:
     return sum(statistics.critical(level, freedom) for level in levels) / math.sqrt(pairs)
 
 
-def is_suspect(bounds: Bounds) -> Array:
+@dataclass(frozen=True, slots=True)
+class Ends:
+    """The intervals that are judged, as logarithms; *unsure* where the statistics alone were not enough."""
+
+    low: Array
+    high: Array
+    unsure: Flags
+
+
+def first_ends(bounds: Bounds, tolerance: Tolerance) -> Ends:
+    """Stage 1: what is unsure is open. It can't fail, and while it is open it can't pass."""
+    high = upper(bounds)
+    open_ = is_suspect(bounds) | (high >= logarithm(tolerance.below))
+    return Ends(np.minimum(lower(bounds), 0.0), np.where(open_, _over(high, tolerance), high), open_)
+
+
+def second_ends(bounds: Bounds, tolerance: Tolerance) -> Ends:
+    """Stage 2: unsure where the signed-rank test turns what the trimmed mean says."""
+    low, high = lower(bounds), upper(bounds)
+    unsure = decided(bounds.low, bounds.high, tolerance) != decided(low, high, tolerance)
+    return Ends(np.where(unsure, _under(low, tolerance), low), np.where(unsure, _over(high, tolerance), high), unsure)
+
+
+def decided(low: Array, high: Array, tolerance: Tolerance) -> npt.NDArray[np.int_]:
+    """Where an interval of logarithms lies: 1 surely above `fail_above`, -1 surely below `below`, 0 neither."""
+    fails, passes = low > logarithm(tolerance.fail_above), high < logarithm(tolerance.below)
+    return np.where(fails, 1, np.where(passes, -1, 0))
+
+
+def is_suspect(bounds: Bounds) -> Flags:
     """Whether a benchmark is slower at all, at the level of the lower bound."""
     return np.asarray(bounds.low > 0)
 
@@ -133,65 +166,56 @@ def upper(bounds: Bounds) -> Array:
     return np.maximum(bounds.high, bounds.rank_high)
 
 
+def _over(high: Array, tolerance: Tolerance) -> Array:
+    """Not below the tolerance, so that nothing passes."""
+    return np.maximum(high, logarithm(tolerance.below) + CLEAR)
+
+
+def _under(low: Array, tolerance: Tolerance) -> Array:
+    """Not above the fail margin, so that nothing fails."""
+    return np.minimum(low, logarithm(tolerance.fail_above) - CLEAR)
+
+
 def _first(name: str, found: Array, design: Design, tolerance: Tolerance) -> Estimate:
     bounds = statistics.bounds(found, design.suspect, design.upper)
-    suspect = bool(is_suspect(bounds))
-    low, high = min(slowdown(float(lower(bounds))), 0.0), slowdown(float(upper(bounds)))
-    open_ = suspect or high >= tolerance.below or len(found) < FEWEST_PAIRS  # the ranks can only take a pass away here
-    if open_:
-        high = max(high, tolerance.below + BEYOND)
-    return Estimate(
-        name=name,
-        stage=1,
-        pairs=len(found),
-        slowdown=slowdown(float(bounds.center)),
-        low=low,
-        high=high,
-        level=1 - design.suspect - design.upper,
-        method=METHOD,
-        suspect=suspect,
-        crosscheck=_agree(bounds, tolerance),
-        spread=float(bounds.spread),
-        reason=f"stage 1 is not sure of it and no fresh pairs were measured{_too_few(len(found))}" if open_ else "",
-    )
+    ends, scarce = first_ends(bounds, tolerance), _too_few(len(found))
+    agrees = bool(decided(bounds.low, bounds.high, tolerance) == decided(lower(bounds), upper(bounds), tolerance))
+    reason = f"stage 1 is not sure of it and no fresh pairs were measured{scarce}" if ends.unsure or scarce else ""
+    if reason:
+        ends = Ends(ends.low, _over(ends.high, tolerance), ends.unsure)
+    level = 1 - design.suspect - design.upper
+    return _estimate(name, 1, len(found), bounds, ends, level, bool(is_suspect(bounds)), agrees, reason)
 
 
 def _second(name: str, found: Array, stage: First, tolerance: Tolerance) -> Estimate:
     design, suspect = stage.design, stage.estimates[name].suspect
     level = design.alpha2 if suspect else design.alpha_unsuspected
     bounds = statistics.bounds(found, level, design.upper)
-    low, high, agrees = slowdown(float(lower(bounds))), slowdown(float(upper(bounds))), _agree(bounds, tolerance)
-    reason = "" if agrees else "the signed-rank test does not support what the trimmed mean says"
+    ends = second_ends(bounds, tolerance)
+    reason = "the signed-rank test does not support what the trimmed mean says" if ends.unsure else ""
     if len(found) < FEWEST_PAIRS:
         reason = _scarce(len(found))
-    if reason:
-        low, high = min(low, tolerance.fail_above), max(high, tolerance.below + BEYOND)
+        ends = Ends(_under(ends.low, tolerance), _over(ends.high, tolerance), ends.unsure)
+    return _estimate(name, 2, len(found), bounds, ends, 1 - level - design.upper, suspect, not ends.unsure, reason)
+
+
+def _estimate(
+    name: str, stage: int, pairs: int, bounds: Bounds, ends: Ends, level: float, suspect: bool, agrees: bool, reason: str
+) -> Estimate:
     return Estimate(
         name=name,
-        stage=2,
-        pairs=len(found),
+        stage=stage,
+        pairs=pairs,
         slowdown=slowdown(float(bounds.center)),
-        low=low,
-        high=high,
-        level=1 - level - design.upper,
+        low=slowdown(float(ends.low)),
+        high=slowdown(float(ends.high)),
+        level=level,
         method=METHOD,
         suspect=suspect,
         crosscheck=agrees,
         spread=float(bounds.spread),
         reason=reason,
     )
-
-
-def _agree(bounds: Bounds, tolerance: Tolerance) -> bool:
-    """Whether the hull of both methods decides what the trimmed mean alone would."""
-    alone = _decides(float(bounds.low), float(bounds.high), tolerance)
-    return alone == _decides(float(lower(bounds)), float(upper(bounds)), tolerance)
-
-
-def _decides(low: float, high: float, tolerance: Tolerance) -> str:
-    if low > logarithm(tolerance.fail_above):
-        return "fail"
-    return "pass" if high < logarithm(tolerance.below) else ""
 
 
 def _tolerance(tolerances: Mapping[str, Tolerance] | None, name: str) -> Tolerance:
