@@ -1,7 +1,7 @@
 """Counts every allocation of the interpreter and its bytes, exactly: a hook between Python and its allocators.
 
 tracemalloc knows what is alive; what an operation costs is all that it asks for, also what it gives back at once. Python lets
-its allocators be replaced (`PyMem_SetAllocator`), so each of malloc, calloc and realloc gets a few machine instructions before it
+its allocators be replaced (`PyMem_SetAllocator`), so each of malloc, calloc and realloc gets a few instructions before it
 that add to two numbers and go on to the real one. They allocate and change nothing, so the same work gives the same number.
 """
 

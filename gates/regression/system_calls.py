@@ -1,7 +1,7 @@
 """Counts the system calls of an operation exactly: a fork of this process performs it while this process traces it (ptrace).
 
-No program is needed. A call of `close` on a number that is no file marks where each repetition begins, so that the loop around it
-is not counted.
+No program is needed. A call of `close` on a number that is no file marks where each repetition begins: the loop around it is
+not counted.
 """
 
 from __future__ import annotations

@@ -1,0 +1,107 @@
+"""What was measured against the stored baseline of the same machine: counts exactly, times by what chance allows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from gates.kinds.part import Part, together
+from gates.model import Criterion, Finding, Interval, Level, Measurement, MetricSpec, Request, Rule, Table, Unit
+from gates.regression.baselines import LEVEL, Baseline, Missing, Prediction, find, predicted
+from gates.regression.counts import METRICS
+
+METHOD = "prediction interval over earlier runs"
+COUNTS = tuple(f"baseline.count.{metric}" for metric in METRICS)
+CATALOGUE = (
+    *(
+        MetricSpec(name, Unit.RATIO, Rule.CENSUS, "How many more than in the stored baseline.", selectors=True)
+        for name in COUNTS
+    ),
+    MetricSpec(
+        "baseline.ratio",
+        Unit.RATIO,
+        Rule.SLOWDOWN,
+        "How much a benchmark's ratio to the calibration lies above that of earlier runs.",
+        selectors=True,
+    ),
+)
+_PREFIX = "baseline."
+
+
+def against_stored(request: Request, measured: Sequence[Measurement]) -> Part:
+    """What *measured* is against the baseline of this machine; why nothing is, where there is none.
+
+    Raises BadFileError when the baseline was edited by hand or is of another version.
+    """
+    wanted = sorted({each.metric for each in request.gate.criteria if each.metric.startswith(_PREFIX)})
+    if not wanted:
+        return Part()
+    baseline = find(Path(request.root), request.fingerprint, request.gate.name)
+    if isinstance(baseline, Missing):
+        hint = f"after a READY run on the default branch: {request.command} baseline accept --reason TEXT"
+        return Part(findings=(Finding(Level.NOTE, baseline.reason, hint=hint),), absent=dict.fromkeys(wanted, baseline.reason))
+    by_metric = {metric: [each for each in measured if each.metric == metric.removeprefix(_PREFIX)] for metric in wanted}
+    exact = [_counts(metric, by_metric[metric], baseline) for metric in wanted if metric in COUNTS]
+    return together(
+        [*exact, *([_ratios(request, by_metric["baseline.ratio"], baseline)] if "baseline.ratio" in wanted else [])]
+    )
+
+
+def _counts(metric: str, measured: Sequence[Measurement], baseline: Baseline) -> Part:
+    """The newest accepted number is what is normal: counts don't vary by chance."""
+    found = []
+    for each in measured:
+        values = baseline.values(each.key)
+        if values:
+            found.append(
+                Measurement(metric, (each.value - values[-1]) / max(1.0, values[-1]), Unit.RATIO, 1, selector=each.selector)
+            )
+    stored = {key.partition("/")[2] for key in baseline.keys if key.startswith(f"{metric.removeprefix(_PREFIX)}/")}
+    names = tuple(each.selector for each in found) + tuple(sorted(stored - {each.selector for each in measured}))
+    absent = {} if found else {metric: "the stored baseline has none of these numbers"}
+    return Part(measurements=tuple(found), expected={metric: names}, absent=absent)
+
+
+def _ratios(request: Request, measured: Sequence[Measurement], baseline: Baseline) -> Part:
+    margins = [_margin(each) for each in request.gate.criteria if each.metric == "baseline.ratio"]
+    least = min(margins)
+    found, rows, expected, why = [], [], [], ""
+    for each in measured:
+        prediction = predicted(baseline.values(each.key))
+        if isinstance(prediction, Missing):
+            why, row = prediction.reason, (each.selector, "", "", prediction.reason)
+        elif prediction.is_wide_for(least):
+            why = f"earlier runs of {each.selector} spread too far for a margin of {least:.0%}"
+            row = (
+                each.selector,
+                f"{prediction.middle:.3g}x",
+                f"{each.value:.3g}x",
+                f"only watched: {_watched(each, prediction)}",
+            )
+        else:
+            found.append(_excess(each, prediction))
+            expected.append(each.selector)
+            row = (each.selector, f"{prediction.middle:.3g}x", f"{each.value:.3g}x", f"of {prediction.runs} runs")
+        rows.append(row)
+    columns = ("benchmark", "median of earlier runs", "this run", "note")
+    return Part(
+        measurements=tuple(found),
+        exhibits=(Table("Against the stored baseline", columns, tuple(rows)),) if rows else (),
+        expected={"baseline.ratio": tuple(expected)},
+        absent={} if found else {"baseline.ratio": why or "nothing was measured"},
+    )
+
+
+def _margin(criterion: Criterion) -> float:
+    return min(comparison.limit for comparison in criterion.comparisons)
+
+
+def _excess(measured: Measurement, prediction: Prediction) -> Measurement:
+    value, low, high = prediction.excess(measured.value)
+    interval = Interval(low, high, LEVEL, METHOD)
+    return Measurement("baseline.ratio", value, Unit.RATIO, prediction.runs, interval, selector=measured.selector)
+
+
+def _watched(measured: Measurement, prediction: Prediction) -> str:
+    low = prediction.excess(measured.value)[1]
+    return "beyond what chance allows" if low > 0 else "within what chance allows"
