@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from gates.regression import stages, statistics
 from gates.regression.pairs import CONTROL
@@ -43,8 +44,13 @@ def verdict(pairs: Sequence[Pair], fewest: int = 12) -> ControlVerdict:
         missing = f"the control was measured in {len(found)} valid pairs of {len(pairs)}; at least {fewest} are needed"
         return ControlVerdict(None, float("inf"), len(found), missing)
     estimate = _estimate(found)
-    away = max(0.0, estimate.low, -estimate.high)
-    return ControlVerdict(estimate, away, len(found), _biased(estimate) if away > SLACK else "")
+    outside = float(away(estimate.low, estimate.high))
+    return ControlVerdict(estimate, outside, len(found), _biased(estimate) if outside > SLACK else "")
+
+
+def away(low: npt.ArrayLike, high: npt.ArrayLike) -> statistics.Array:
+    """How far 0 lies outside of the interval from *low* to *high*; 0 within it."""
+    return np.maximum(np.maximum(0.0, low), -np.asarray(high))
 
 
 def _estimate(found: statistics.Array) -> Estimate:
