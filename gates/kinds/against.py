@@ -14,6 +14,7 @@ from gates.regression.base import Base, Chosen, NotApplicable, choose
 
 NONE = "none"
 COMPARED = ("slowdown", "removed", "growth.")
+PAIRED = ("slowdown", "removed")
 STEP, SLACK, FEWEST = 0.02, 0.005, 12
 
 BUILT_IN = (
@@ -84,20 +85,26 @@ def plan_against(against: str, context: KindContext) -> AgainstPlan:
         for criterion in compared:
             context.error(f"criteria.{criterion.id}", "nothing to compare with", "add `against: merge-base` to the gate")
         return AgainstPlan()
+    built_in = BUILT_IN if any(is_paired(each.id) for each in compared) else BUILT_IN[:1]
     entries = _entries(context)
     chosen = choose(context.root, against)
     if isinstance(chosen, NotApplicable):
         return AgainstPlan({"none": chosen.reason}, not_applicable={criterion.id: chosen.reason for criterion in compared})
     if not isinstance(chosen, Base):
-        return AgainstPlan({"problem": chosen.said}, BUILT_IN)
+        return AgainstPlan({"problem": chosen.said}, built_in)
     fresh = in_range(entries, context.root, chosen.sha, "HEAD")
     removed = tuple(split_criterion_id(entry.metric)[2] for entry in fresh if entry.metric.startswith("removed/"))
-    return AgainstPlan(_plain(chosen), BUILT_IN, {}, allowances(compared, fresh), removed)
+    return AgainstPlan(_plain(chosen), built_in, {}, allowances(compared, fresh), removed)
 
 
 def is_compared(criterion: str) -> bool:
     """Whether *criterion* is about a base."""
     return criterion.startswith(COMPARED)
+
+
+def is_paired(criterion: str) -> bool:
+    """Whether *criterion* needs pairs of processes, and not counts alone."""
+    return criterion.startswith(PAIRED)
 
 
 def _plain(chosen: Chosen) -> Mapping[str, str]:

@@ -21,7 +21,7 @@ from gates.errors import GatesError
 from gates.fields import Duration, Settings
 from gates.kinds import growth, stored
 from gates.kinds.against import BUILT_IN as COMPARISON_BUILT_IN
-from gates.kinds.against import NONE, base_of, is_compared, plan_against
+from gates.kinds.against import NONE, base_of, is_compared, is_paired, plan_against
 from gates.kinds.part import Part, together
 from gates.kinds.suite import RatioSuite
 from gates.model import (
@@ -207,17 +207,23 @@ class _Course:
         from gates.kinds.slowdowns import run_compared
         from gates.regression import suites
         from gates.regression.checkouts import checked_out
+        from gates.regression.trees import overlay
 
         root, settings = Path(self.request.root), self.request.gate.settings
         with checked_out(root, sha, self.request.commit.sha or "HEAD") as checkouts:
             described = suites.describe(
                 checkouts.candidate, settings["suite"], package=settings["package"], plugins=settings["plugins"]
             )
-            compared = run_compared(self.request, sha, why, checkouts, described, print)
-            if not counted:
-                return compared
-            trees = zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True)
-            return together([compared, growth.count_both(described, tuple(trees), self.scratch)])
+            parts = []
+            if any(is_paired(each.id) for each in self.request.gate.criteria):
+                parts.append(run_compared(self.request, sha, why, checkouts, described, print))
+            else:
+                overlay(checkouts.candidate, checkouts.base, described.overlaid)
+                parts.append(Part(measurements=(Measurement("valid.base", 0, Unit.COUNT, 1),)))
+            if counted:
+                trees = zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True)
+                parts.append(growth.count_both(described, tuple(trees), self.scratch))
+            return together(parts)
 
     def _counted_alone(self) -> Part:
         from gates.regression import suites
