@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from gates.model import Interval, Measurement, Unit
-from gates.regression.pairs import CLOCK_STEP, Collected, PairError, Rounds, Runner, read_collected
+from gates.regression.pairs import CLOCK_STEP, CONTROL, Collected, PairError, Rounds, Runner, read_collected
 from gates.regression.parallel import detectable, matches
 from gates.regression.processes import Side, Suite, WorkerError, start
 from gates.regression.trees import overlay
@@ -159,18 +159,22 @@ class Course:
         base, candidate = self.sides
         if not any((base.tree / path).exists() for path in self.suite.paths):
             return frozenset()
-        # without compiled files: those of a file replaced within a second would be taken for the new one's
-        worker = start(base, candidate, self.suite, self.folder / "base-own.log", hash_seed=1, compiled=False)
         try:
-            found = read_collected(worker.receive(self.rounds.patience))
+            found = self._listed(base, candidate)
         except WorkerError as error:
             self.problems.append(f"the base's own suite can't be collected, so what was removed is not known: {error}")
             return None
-        finally:
-            worker.close()
         for file, why in found.unreadable.items():
             self.problems.append(f"the base's own {file} can't be collected, so what was removed is not known: {why}")
         return frozenset(found.items)
+
+    def _listed(self, base: Side, candidate: Side) -> Collected:
+        # without compiled files: those of a file that is replaced within a second would be taken for the new one's
+        worker = start(base, candidate, self.suite, self.folder / "base-own.log", hash_seed=1, compiled=False)
+        try:
+            return read_collected(worker.receive(self.rounds.patience))
+        finally:
+            worker.close()
 
     def _wanted(self, name: str) -> bool:
         return self.wishes.want(name) and (self.wishes.new or self.own is None or name in self.own)
@@ -183,6 +187,8 @@ class Course:
             pair = self.runner.measure(index, pair_seed(self.seed, index), wanted)
             self.pairs.append(pair)
             self._store(pair)
+            if not pair.logs.keys() - {CONTROL}:
+                raise PairError("no benchmark was compared")
             if abs(pair.clock_step) <= CLOCK_STEP:
                 valid.append(pair)
                 self.on_progress(f"{stage}: pair {len(valid)} of {count}")
@@ -215,7 +221,7 @@ class Course:
             added=tuple(name for name in candidate.items if self.own is not None and name not in self.own),
             removed=tuple(sorted((self.own or frozenset()) - set(candidate.items))) if candidate.items else (),
             broken=broken,
-            problems=(*self.problems, *unreadable),
+            problems=tuple(self.problems or unreadable),
             detectable={each.name: self._detectable(each, design) for each in estimates if self.runner.is_parallel(each.name)},
         )
 

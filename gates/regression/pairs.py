@@ -115,6 +115,8 @@ class Runner:
         while True:
             try:
                 return self._attempt(index, seed, wanted, failed)
+            except WorkerError as error:
+                raise PairError(str(error)) from None
             except BenchmarkError as error:
                 if error.name == CONTROL:
                     raise PairError(error.why) from None
@@ -199,11 +201,8 @@ class Runner:
     def _check_origins(self, workers: Mapping[str, Worker]) -> None:
         """Both sides prove that they measured their own tree: its modules came from it, and nothing from the other."""
         for name, worker in workers.items():
-            try:
-                worker.send(do="end")
-                told = worker.receive(self.rounds.patience)
-            except WorkerError as error:
-                raise PairError(str(error)) from None
+            worker.send(do="end")
+            told = worker.receive(self.rounds.patience)
             if told["foreign"]:
                 raise PairError(f"the process of the {name} did not measure its own tree: {'; '.join(told['foreign'][:3])}")
             if not told["own"]:

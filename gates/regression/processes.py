@@ -151,21 +151,28 @@ class Worker:
 
 
 def start(side: Side, other: Side, suite: Suite, log: Path, *, hash_seed: int, compiled: bool = True) -> Worker:
-    """Start a worker; it imports and collects by itself. *compiled*: it may leave compiled files beside the sources."""
+    """Start a worker; it imports and collects by itself. *compiled*: it may leave compiled files beside the sources.
+
+    Raises WorkerError when its interpreter can't be started.
+    """
     ours, theirs = socket.socketpair()
     environment = {**_environment(os.environ), "PYTHONHASHSEED": f"{hash_seed:010d}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
     if not compiled:
         environment["PYTHONDONTWRITEBYTECODE"] = "1"
     with theirs, log.open("wb") as output:
-        process = subprocess.Popen(
-            [side.python, str(WORKER)],
-            cwd=side.tree,
-            env=environment,
-            stdin=theirs.fileno(),
-            stdout=output,
-            stderr=output,
-            start_new_session=True,
-        )
+        try:
+            process = subprocess.Popen(
+                [side.python, str(WORKER)],
+                cwd=side.tree,
+                env=environment,
+                stdin=theirs.fileno(),
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        except OSError as error:
+            ours.close()
+            raise WorkerError(side.name, f"can't be started with {side.python!r}: {error.strerror or error}") from None
     worker = Worker(side, process, ours, log)
     with contextlib.suppress(WorkerError):  # its death is told by the first `receive`
         worker.send(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
+from collections.abc import Mapping
 from pathlib import Path
 
 WHO = {
@@ -26,10 +27,10 @@ def repository(folder: Path, branch: str = "main") -> Path:
     return folder
 
 
-def committed(folder: Path, message: str, **files: str) -> str:
-    """The commit of *files*, whose names are given with `__` for `/` and `_py` for `.py`."""
-    for name, text in files.items():
-        place = folder / name.replace("__", "/").replace("_py", ".py")
+def committed(folder: Path, message: str, files: Mapping[str, str] | None = None) -> str:
+    """The commit of *files*."""
+    for name, text in (files or {}).items():
+        place = folder / name
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
     run_git(folder, "add", "--all")

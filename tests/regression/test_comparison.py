@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,15 @@ from gates.regression.parallel import detectable, matches
 from gates.regression.processes import Side
 from gates.regression.values import Design, Estimate, Tolerance
 
-FEW = Design(first=2, second=2, most=2)
+FEW = Design(first=12, second=12, most=12)
+ALL = Wishes()
 
 
-def compared(made: Project, design: Design = FEW, wishes: Wishes = Wishes(), evidence: Path | None = None) -> Comparison:
+def compared(made: Project, design: Design = FEW, wishes: Wishes = ALL, evidence: Path | None = None) -> Comparison:
     return compare(made.suite, made.base, made.candidate, design, seed=1, wishes=wishes, rounds=QUICK, evidence=evidence)
 
 
+@pytest.mark.end_to_end
 def test_new_removed_and_unrunnable_benchmarks_are_named(tmp_path: Path) -> None:
     """What only one side's own suite has is new or removed; what the base can't run is broken, with its reason."""
     old_suite = SUITE + "\ndef test_gone(benchmark):\n    benchmark(work)\n"
@@ -45,6 +48,7 @@ def test_new_removed_and_unrunnable_benchmarks_are_named(tmp_path: Path) -> None
     assert stored[0]["logs"]["work"] == list(found.pairs[0].logs["work"])
 
 
+@pytest.mark.end_to_end
 def test_a_new_benchmark_is_compared_where_that_is_wished(tmp_path: Path) -> None:
     """The candidate's file runs on the base as well, so by hand a benchmark can be written after the fact."""
     made = project(tmp_path, candidate={"benchmarks/test_new.py": SUITE.replace("test_work", "test_new")})
@@ -63,16 +67,24 @@ def test_a_base_without_the_package_is_a_problem_and_no_estimate(tmp_path: Path)
     assert "No module named 'pkg'" in " ".join(found.problems)
 
 
+def test_an_interpreter_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
+    """An environment that somebody removed is said by its name, and leaves no socket behind."""
+    made = project(tmp_path)
+    found = compare(made.suite, made.base, made.candidate, FEW, seed=1, rounds=QUICK, pythons=("/no/python", sys.executable))
+    assert "the process of the base can't be started with '/no/python'" in " ".join(found.problems)
+
+
 def test_nothing_to_compare_is_a_problem(tmp_path: Path) -> None:
     """A selection that fits no benchmark must not look like a comparison without a slowdown."""
     assert compared(project(tmp_path), wishes=Wishes(only=("nothing",))).problems == ("no benchmark was compared",)
 
 
+@pytest.mark.end_to_end
 def test_a_pair_over_which_the_clock_was_set_is_measured_again(tmp_path: Path) -> None:
     """It stays in the evidence and counts for nothing; when the clock is set over and over, that is the reason to stop."""
     made = project(tmp_path)
-    sides = Side("base", made.base, ""), Side("candidate", made.candidate, "")
-    for steps, pairs, problems in (([0.0, 1.0, 0.0], 3, 0), ([1.0] * 4, 4, 1)):
+    sides = Side("base", made.base, sys.executable), Side("candidate", made.candidate, sys.executable)
+    for steps, pairs, problems in (([0.0, 1.0, -1.0, 0.0], 4, 0), ([1.0] * 4, 4, 1)):
         course = Course(made.suite, sides, FEW, Limits({}, Tolerance()), 1, Wishes(), QUICK, tmp_path, lambda text: None)
         course.runner = made.runner()
         looks = iter([value for step in steps for value in ((0.0, 0.0), (1.0, 1.0 + step))])

@@ -20,8 +20,8 @@ def worktrees(root: Path) -> int:
 def test_both_sides_lie_at_paths_of_one_length(tmp_path: Path) -> None:
     """The lengths of paths are the same, as they move what is in memory; the files are the commits'."""
     root = repository(tmp_path / "r")
-    first = committed(root, "one", a_py="1")
-    second = committed(root, "two", a_py="2")
+    first = committed(root, "one", {"a.py": "1"})
+    second = committed(root, "two", {"a.py": "2"})
     with private(root, tmp_path / "home") as trees:
         old, new = trees.checkout(OLD, first), trees.checkout(NEW, second)
         assert len(str(old)) == len(str(new))
@@ -32,7 +32,7 @@ def test_both_sides_lie_at_paths_of_one_length(tmp_path: Path) -> None:
 def test_nothing_stays_when_something_fails(tmp_path: Path) -> None:
     """After an exception the folder, its lock and git's note of the worktree are gone."""
     root = repository(tmp_path / "r")
-    first = committed(root, "one", a_py="1")
+    first = committed(root, "one", {"a.py": "1"})
 
     class OnPurposeError(Exception):
         pass
@@ -48,7 +48,7 @@ def test_nothing_stays_when_something_fails(tmp_path: Path) -> None:
 def test_what_a_killed_run_left_is_taken_away_by_the_next(tmp_path: Path) -> None:
     """kill -9 leaves folder and worktree; the next run removes both, and leaves alone what a living run holds."""
     root = repository(tmp_path / "r")
-    first = committed(root, "one", a_py="1")
+    first = committed(root, "one", {"a.py": "1"})
     home = tmp_path / "home"
     program = f"""
 import sys
@@ -73,7 +73,7 @@ with private(Path({str(root)!r}), Path({str(home)!r})) as trees:
 def test_the_working_tree_is_copied_with_its_changes_and_without_what_git_ignores(tmp_path: Path) -> None:
     """New and changed files count, removed ones don't, links stay links."""
     root = repository(tmp_path / "r")
-    committed(root, "one", a_py="1", gone_py="1", **{".gitignore": "*.log\n"})
+    committed(root, "one", {"a.py": "1", "gone.py": "1", ".gitignore": "*.log\n"})
     (root / "a.py").write_text("2")
     (root / "new.py").write_text("3")
     (root / "gone.py").unlink()
@@ -127,7 +127,7 @@ def test_the_candidates_benchmarks_replace_the_bases(tmp_path: Path) -> None:
 def test_a_checkout_of_both_sides_runs_by_our_own_interpreter(tmp_path: Path) -> None:
     """Where a tree asks for nothing that is not installed here, no environment is made."""
     root = repository(tmp_path / "r")
-    first = committed(root, "one", a_py="1")
+    first = committed(root, "one", {"a.py": "1"})
     with checked_out(root, first, ".", parent=tmp_path / "home") as found:
         assert found.pythons == (sys.executable, sys.executable)
     assert not (root / ".readiness").exists()

@@ -1,0 +1,91 @@
+"""`gates compare` on a repository of somebody else's, as a process."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from repositories import committed, repository, run_git
+
+from gates.errors import Exit
+
+PACKAGE = "def work():\n    return sum(range({}))\n"
+SUITE = "from pkg import work\n\ndef test_work(benchmark):\n    benchmark(work)\n"
+
+
+def gates(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """The command in *folder*, with a machine lock of its own."""
+    environment = {**os.environ, "READINESS_LOCK_FOLDER": str(folder.parent / "lock"), "TMPDIR": str(folder.parent)}
+    environment.pop("READINESS_LOCK", None)
+    return subprocess.run(
+        [sys.executable, "-m", "gates", *arguments], cwd=folder, capture_output=True, text=True, env=environment, check=False
+    )
+
+
+def made(folder: Path) -> Path:
+    """Three commits: the package with its suite, a document, and a package that takes a third longer."""
+    root = repository(folder / "theirs")
+    committed(root, "Start", {"src/pkg/__init__.py": PACKAGE.format(300), "bench/test_it.py": SUITE})
+    committed(root, "Words", {"README": "words"})
+    committed(root, "Slower", {"src/pkg/__init__.py": PACKAGE.format(400)})
+    return root
+
+
+@pytest.mark.end_to_end
+def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
+    """Exit code 1, the row says fail, the commits between are listed, and the line that measures it again is given."""
+    root = made(tmp_path)
+    done = gates(root, "compare", "HEAD~2", "HEAD", "--pairs", "12+12", "--seed", "1")
+    assert done.returncode == Exit.NOT_READY, done.stderr
+    row = next(line for line in done.stdout.splitlines() if line.startswith("work "))
+    assert " fail " in row
+    assert "Slower" in done.stderr
+    assert "Words" in done.stderr
+    assert "compare " in done.stderr.split("again: ")[1]
+    assert "--only work" in done.stderr
+    assert run_git(root, "worktree", "list").count("\n") == 0
+    assert run_git(root, "status", "--porcelain") == ""
+
+
+@pytest.mark.end_to_end
+def test_a_commit_that_is_no_slower_ends_with_0(tmp_path: Path) -> None:
+    """A faster candidate passes, and stdout is JSON that holds the estimate."""
+    root = made(tmp_path)
+    (root / "new.txt").write_text("not in git")
+    done = gates(root, "compare", "HEAD", "HEAD~1", "--json", "--evidence", str(tmp_path / "kept"))
+    assert done.returncode == Exit.READY, done.stderr
+    (found,) = json.loads(done.stdout)["benchmarks"]
+    assert (found["name"], found["says"]) == ("work", "pass")
+    assert found["slowdown"] < -0.1
+    assert len((tmp_path / "kept/pairs.jsonl").read_text().splitlines()) == 12
+
+
+def test_a_selection_that_fits_nothing_is_inconclusive(tmp_path: Path) -> None:
+    """No benchmark was compared, so nothing can be said, and what was known is not thrown away silently."""
+    done = gates(made(tmp_path), "compare", "HEAD~1", ".", "--only", "nothing")
+    assert done.returncode == Exit.INCONCLUSIVE
+    assert "no benchmark was compared" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["nowhere", "HEAD"], "no commit is called 'nowhere'"),
+        (["HEAD~1", "HEAD", "--suite", "there"], "there is no there in the candidate"),
+        (["HEAD~1", "HEAD", "--suite", "../x"], "no file or folder below the repository's root"),
+        (["HEAD~1", "HEAD", "--pairs", "5+30"], "not two numbers of at least 12"),
+        (["HEAD~1", "HEAD", "--below", "5"], "a unit is needed"),
+        (["HEAD~1", "HEAD", "--below", "1 %"], "its fail_above between 0 and it"),
+        (["HEAD~1", "HEAD", "--repo", "/"], "not a git repository"),
+    ],
+)
+def test_bad_use_is_2_and_says_what(tmp_path: Path, arguments: list[str], said: str) -> None:
+    """What can't be compared is told at once, with the word that was wrong."""
+    done = gates(made(tmp_path), "compare", *arguments)
+    assert done.returncode == Exit.USAGE
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
