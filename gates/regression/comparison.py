@@ -8,9 +8,11 @@ import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from gates.errors import Exit, GatesError
 from gates.model import Interval, Measurement, Unit
 from gates.regression.pairs import CLOCK_STEP, CONTROL, Collected, PairError, Rounds, Runner, read_collected
 from gates.regression.parallel import detectable, matches
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from gates.regression.control import ControlVerdict
 
 REPLACED = 3
+NEEDED = ("numpy", "scipy", "pytest")
 Progress = Callable[[str], None]
 
 
@@ -94,10 +97,22 @@ def compare(
     name. *pythons* are the interpreters of base and candidate. Every pair
     is written to `pairs.jsonl` in *evidence* as soon as it is measured. What goes wrong is in `problems` and `broken`.
     """
+    check_installed()
     sides = (Side("base", base_tree, pythons[0]), Side("candidate", candidate_tree, pythons[1]))
     with tempfile.TemporaryDirectory(prefix="gates-pairs-") as scratch:
         folder, limits = evidence or Path(scratch), Limits(tolerances or {}, tolerance)
         return Course(suite, sides, design, limits, seed, wishes, rounds, folder, on_progress).run()
+
+
+def check_installed() -> None:
+    """Raise GatesError when what a comparison needs is not installed."""
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise GatesError(
+            f"a comparison needs {' and '.join(missing)}, and this environment has none",
+            hint="pip install 'readiness-gates[bench,regression]'",
+            code=Exit.INCONCLUSIVE,
+        )
 
 
 @dataclass(frozen=True, slots=True)

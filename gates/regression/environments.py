@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -49,12 +50,7 @@ def unsatisfied(tree: Path) -> list[str]:
 
     A locked version of something that neither is installed here nor is a dependency of the tree's does not count.
     """
-    from packaging.requirements import Requirement
-
-    wanted = {
-        _plain(each.name): each for each in map(Requirement, requirements(tree)) if not each.marker or each.marker.evaluate()
-    }
-    lacking = [str(each) for name, each in wanted.items() if not _fits(name, str(each.specifier))]
+    lacking = [text for text in requirements(tree) if not _met(text)]
     locked = [f"{name}=={pin}" for name, pin in pins(tree).items() if _installed(name) not in (None, pin)]
     return sorted({*lacking, *locked})
 
@@ -89,12 +85,29 @@ def _uv(file: Path) -> Iterator[tuple[str, str]]:
 
 
 def _version(text: str) -> str:
-    return text.split(";")[0].split()[0].rstrip("\\") if text.split(";")[0].split() else ""
+    """The version at the start of *text*, before a marker."""
+    return text.partition(";")[0].strip()
 
 
 def _lines(file: Path) -> list[str]:
+    """What a requirements file lists, without comments, hashes and ends of lines."""
     text = file.read_text("utf-8", "replace") if file.is_file() else ""
-    return [line for line in (each.partition("#")[0].strip() for each in text.splitlines()) if line]
+    plain = (re.split(r"(?:^|\s)(?:#|--hash)|\\$", line)[0].strip() for line in text.splitlines())
+    return [line for line in plain if line]
+
+
+def _met(text: str) -> bool:
+    """Whether our environment has what *text* asks for; not when that can't be told."""
+    from packaging.requirements import InvalidRequirement, Requirement
+
+    try:
+        wanted = Requirement(text)
+    except InvalidRequirement:
+        return False
+    if wanted.marker is not None and not wanted.marker.evaluate():
+        return True
+    found = _installed(wanted.name)
+    return found is not None and wanted.specifier.contains(found, prereleases=True)
 
 
 def _project(tree: Path) -> Mapping[str, Any]:
@@ -117,13 +130,6 @@ def _installed(name: str) -> str | None:
         return version(name)
     except PackageNotFoundError:
         return None
-
-
-def _fits(name: str, specifier: str) -> bool:
-    from packaging.specifiers import SpecifierSet
-
-    found = _installed(name)
-    return found is not None and SpecifierSet(specifier).contains(found, prereleases=True)
 
 
 def _digest(tree: Path) -> str:

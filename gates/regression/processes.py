@@ -17,7 +17,7 @@ from typing import Any
 
 Message = dict[str, Any]
 WORKER = Path(__file__).with_name("worker.py")
-_STRIPPED = ("PYTEST_", "COV_", "COVERAGE_", "GATES_", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE")
+_STRIPPED = ("PYTEST_", "COV_", "COVERAGE_", "GATES_", "PYTHONHASHSEED", "PYTHONDONTWRITEBYTECODE", "PYTHONSAFEPATH")
 
 
 class WorkerError(Exception):

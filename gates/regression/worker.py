@@ -362,7 +362,7 @@ def origins(told: Message) -> Message:
     Modules below the folder of the suite are the candidate's on both sides and prove nothing.
     """
     tree, other, names = os.path.realpath(told["tree"]), os.path.realpath(told["other"]), set(told["packages"])
-    suite = os.path.realpath(os.path.join(tree, told["overlaid"]))
+    suite = os.path.realpath(os.path.join(tree, told["overlaid"] or "no such folder"))
     own, foreign = [], []
     for name, module in list(sys.modules.items()):
         place = getattr(module, "__file__", None)
