@@ -3,15 +3,14 @@
     python benchmarks/regression_real.py [--gates 40] [--conditions idle hogs] [--state FILE] [--write docs/regression.md]
 
 Each gate compares three benchmarks of a small package made for this. Half of the gates compare it with itself; in the other
-half one benchmark in turn does 5 % more work. With `hogs`, two processes of ours take 40 % of a CPU each in bursts, and the gate
-has 16 + 40 pairs instead of 12 + 30. Every finished gate is a line of the state file, so an interrupted run goes on where it
+half one benchmark in turn does 5 % more work. With `hogs`, two processes of ours take 40 % of a CPU each in bursts, and there
+are 16 + 40 pairs instead of 12 + 30. Every finished gate is a line of the state file, so an interrupted run goes on where it
 was. Beside the gate, other rules judge the same timings. Ends with 1 when a target is missed.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import subprocess
 import sys
 import tempfile
@@ -25,6 +24,7 @@ from typing import Any
 import numpy as np
 import regression_curves as curves
 import regression_peers as peers
+from regression_state import State
 
 from gates.model import Comparator, Outcome
 from gates.model import Comparison as Limit
@@ -108,14 +108,14 @@ def main() -> int:
 def gates(asked: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
     """All gates asked for, those of the state file among them."""
     wanted = [(each, kind, number) for number in range(asked.gates) for each in asked.conditions for kind in asked.kinds]
-    known = {(line["condition"], line["kind"], line["gate"]): line for line in stored(asked.state, asked.seed)}
+    designs = {condition: asdict(design) for condition, design in DESIGNS.items()}
+    state = State(asked.state, {"seed": asked.seed, "designs": designs, "package": PACKAGE, "work": WORK})
+    known = {(line["condition"], line["kind"], line["gate"]): line for line in state}
     for done, (condition, kind, number) in enumerate(wanted):
         line = known.get((condition, kind, number))
         if line is None:
             line = gate(condition, kind, number, asked.seed)
-            asked.state.parent.mkdir(parents=True, exist_ok=True)
-            with asked.state.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+            state.add(line)
             said = f"{condition}, {kind}, gate {number}: {line['verdict']} in {line['seconds']:.0f} s"
             print(f"{done + 1} of {len(wanted)}: {said}{', ' + line['reason'] if line['reason'] else ''}", file=sys.stderr)
         yield line
@@ -136,8 +136,6 @@ def gate(condition: str, kind: str, number: int, seed: int) -> Mapping[str, Any]
         "condition": condition,
         "kind": kind,
         "gate": number,
-        "seed": seed,
-        "design": asdict(design),
         "changed": f"work[{changed}]" if changed else "",
         "verdict": str(outcome),
         "reason": reason,
@@ -302,19 +300,6 @@ def targets(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
         right = sum(told_fail(line, line["changed"]) for line in failed)
         if kind == "slower" and right < len(chosen) * 39 / 40:
             yield f"{condition}: {right} of {len(chosen)} gates with +5 % failed for it, and 39 of 40 must"
-
-
-def stored(path: Path, seed: int) -> Iterator[Mapping[str, Any]]:
-    """The finished gates of *path* with this seed and today's designs; a last line that was cut off is none."""
-    if not path.is_file():
-        return
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if line["seed"] == seed and line["design"] == asdict(DESIGNS[line["condition"]]):
-            yield line
 
 
 if __name__ == "__main__":

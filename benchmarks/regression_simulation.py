@@ -10,7 +10,6 @@ design starts anew. Ends with 1 when a target is missed.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping
@@ -20,6 +19,7 @@ from pathlib import Path
 import numpy as np
 import regression_curves as curves
 import regression_peers as peers
+from regression_state import State
 
 from gates.regression import noise, simulation
 from gates.regression.simulation import Tally
@@ -28,6 +28,7 @@ from gates.regression.values import Design
 PART = 100
 BENCHMARKS = 50
 PEER_GATES = 4  # of PART, each of BENCHMARKS: their rates are so large that few suffice
+MODELS = [asdict(model) for model in noise.MODELS.values()]
 EFFECTS = (0.01, 0.02, 0.03, 0.04, 0.05, 0.07, 0.10, 0.20)
 Key = tuple[str, float]
 
@@ -78,15 +79,15 @@ def main() -> int:
 
 def parts(asked: argparse.Namespace, design: Design) -> Iterator[Mapping[str, object]]:
     """All parts, those of the state file first."""
-    made_of = {"seed": asked.seed, "design": asdict(design), "effects": list(EFFECTS), "models": MODELS_DIGEST}
-    known = {(line["model"], line["part"]): line for line in stored(asked.state, made_of)}
+    state = State(asked.state, {"seed": asked.seed, "design": asdict(design), "effects": EFFECTS, "models": MODELS})
+    known = {(line["model"], line["part"]): line for line in state}
     started = time.monotonic()
     for model in asked.models:
         for part in range(-(-asked.gates // PART)):
             line = known.get((model, part))
             if line is None:
                 line = {"model": model, "part": part, **part_of(model, part, asked.seed, design)}
-                store(asked.state, made_of, line)
+                state.add(line)
             yield line
         print(f"{model} after {time.monotonic() - started:.0f} s", file=sys.stderr)
 
@@ -234,28 +235,6 @@ def figures(counts: Counts) -> Mapping[str, str]:
 def _rate(tally: Tally) -> float:
     return tally.slow / tally.benchmarks
 
-
-def stored(path: Path, made_of: Mapping[str, object]) -> Iterator[Mapping[str, object]]:
-    """The finished parts of *path*; those of other settings are left out, a last line that was cut off too."""
-    if not path.is_file():
-        return
-    for text in path.read_text(encoding="utf-8").splitlines():
-        try:
-            line = json.loads(text)
-        except ValueError:
-            continue
-        if line.pop("made_of", None) == json.loads(json.dumps(made_of)):
-            yield line
-
-
-def store(path: Path, made_of: Mapping[str, object], line: Mapping[str, object]) -> None:
-    """Append a finished part."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps({"made_of": made_of, **line}) + "\n")
-
-
-MODELS_DIGEST = [asdict(model) for model in noise.MODELS.values()]
 
 if __name__ == "__main__":
     sys.exit(main())

@@ -77,15 +77,15 @@ def pairs(noise: Noise, shape: tuple[int, ...], generator: np.random.Generator) 
     return estimates + candidate - base
 
 
-def processes(noise: Noise, shape: tuple[int, ...], generator: np.random.Generator) -> Array:
-    """Timings in seconds of processes that run one after another, around 1 s without a change, each job for itself.
+def processes(noise: Noise, shape: tuple[int, int, int, int], generator: np.random.Generator) -> Array:
+    """Timings in seconds, around 1 s without a change, of one side: by job, benchmark, process and timing.
 
-    *shape* ends in (processes, timings) of one job; what stands before that are jobs.
+    All benchmarks of a job share its shift; each has processes of its own, one after another.
     """
-    *jobs, count, rounds = shape
-    logs = timings(noise, (*jobs, count, rounds), generator)
-    logs += effects(noise, (*jobs, count), generator)[..., None]
-    logs += noise.job * generator.standard_normal((*jobs, 1, 1), dtype=np.float32)
+    jobs, _, _, _ = shape
+    logs = timings(noise, shape, generator)
+    logs += effects(noise, shape[:-1], generator)[..., None]
+    logs += noise.job * generator.standard_normal((jobs, 1, 1, 1), dtype=np.float32)
     return np.exp(logs)
 
 
