@@ -37,6 +37,7 @@ def interpreter(tree: Path, cache: Path, *, side: str) -> str:
         return sys.executable
     folder = cache / _digest(tree)
     cache.mkdir(parents=True, exist_ok=True)
+    (cache / ".gitignore").write_text("*\n", encoding="utf-8")  # else the next comparison finds the tree dirty
     with (cache / f"{folder.name}.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         if not (folder / "complete").exists():

@@ -77,6 +77,7 @@ def test_a_base_that_does_not_install_is_inconclusive_with_the_last_lines(
         with pytest.raises(InstallError, match="(?s)environment of the base can't be made.*No matching distribution") as raised:
             interpreter(made, tmp_path / "cache", side="base")
         assert raised.value.code is Exit.INCONCLUSIVE
+    assert (tmp_path / "cache/.gitignore").read_text() == "*\n"
 
 
 def test_a_pyproject_that_can_t_be_read_says_where(tmp_path: Path) -> None:
