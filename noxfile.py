@@ -110,6 +110,20 @@ def node_capacity(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def regression_simulation(session: nox.Session) -> None:
+    """Simulate 10,000 gates on each of seven noisy machines, and write their error rates into docs/regression.md."""
+    install(session, "[bench,regression]")
+    session.run("python", "benchmarks/regression_simulation.py", "--write", "docs/regression.md", *session.posargs)
+
+
+@nox.session(default=False)
+def regression_real(session: nox.Session) -> None:
+    """Run the regression gate on real processes 40 times a kind (-- --gates 100), and write docs/regression.md."""
+    install(session, "[bench,regression]")
+    session.run("python", "benchmarks/regression_real.py", "--write", "docs/regression.md", *session.posargs)
+
+
+@nox.session(default=False)
 def claims(session: nox.Session) -> None:
     """Write docs/claims.md from the claims and the latest run (-- PATH/TO/readiness.json for another)."""
     install(session, "")
