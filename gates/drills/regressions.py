@@ -1,8 +1,8 @@
 """Drills of the gate `primitives` against its base: a primitive that became slower or hungrier, a benchmark that is gone, a
 baseline of another machine.
 
-Each tree is a small repository of two commits, the second with the defect. The benchmarks are few and their calls long, so that the
-defect is as large as it says: the wrapper around a call costs less than a hundredth of it.
+Each tree is a small repository of two commits, the second with the defect. The benchmarks are few and their calls long, so that
+the defect is as large as it says: the wrapper around a call costs less than a hundredth of it.
 """
 
 from __future__ import annotations
@@ -148,9 +148,8 @@ def _defective(what: str, body: str) -> Callable[[Tree], Tree]:
 
     def seed(tree: Tree) -> Tree:
         mark = str(Path(tempfile.gettempdir()) / f"gates-drill-{secrets.token_hex(8)}")
-        return tree.with_more(_RETRY, _DEFECT.format(attempts=_ATTEMPTS, what=what, body=body, mark=mark)).with_file(
-            "mark", mark
-        )
+        defect = _DEFECT.format(attempts=_ATTEMPTS, what=what, body=body, mark=mark)
+        return tree.with_more(_RETRY, defect).with_file("mark", mark)
 
     return seed
 
@@ -164,7 +163,7 @@ def _imported(tree: Path) -> int:
 
 
 def _attempts_and_bytes(package: str) -> tuple[int, int]:
-    """What 200 calls of a retry make of attempts, and one of bytes at its peak, in a process of its own that imports *package*."""
+    """The attempts of 200 calls of a retry, and the bytes of one at its peak, in a process of its own that imports *package*."""
     code = f"import sys; sys.path.insert(0, {package!r}){_COUNTED.format(attempts=_ATTEMPTS)}"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     attempts, peak = json.loads(done.stdout)

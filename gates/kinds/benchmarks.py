@@ -222,7 +222,7 @@ class _Course:
                 parts.append(Part(measurements=(Measurement("valid.base", 0, Unit.COUNT, 1),)))
             if counted:
                 trees = zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True)
-                parts.append(growth.count_both(described, tuple(trees), self.scratch))
+                parts.append(growth.count_both(described, tuple(trees), self.scratch, settings["calibration"]))
             return together(parts)
 
     def _counted_alone(self) -> Part:
@@ -230,7 +230,7 @@ class _Course:
 
         root, settings = Path(self.request.root), self.request.gate.settings
         described = suites.describe(root, settings["suite"], package=settings["package"], plugins=settings["plugins"])
-        return growth.count_one(described, root, self.scratch)
+        return growth.count_one(described, root, self.scratch, settings["calibration"])
 
     def _not_compared(self, problem: str, hint: str = "") -> Part:
         wanted = {each.metric for each in self.request.gate.criteria if is_compared(each.id)}

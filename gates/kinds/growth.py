@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import TypeVar
 
 from gates.errors import GatesError
 from gates.kinds.part import Part, together
@@ -12,6 +14,7 @@ from gates.quantity import show
 from gates.regression.counts import METRICS, Counts, Growth, Tree, count, grown, strays
 from gates.regression.processes import Suite
 
+T = TypeVar("T")
 WORDS = {"allocations": "allocations", "bytes": "bytes", "statements": "SQL statements", "system_calls": "system calls"}
 UNITS = {"allocations": Unit.COUNT, "bytes": Unit.BYTES, "statements": Unit.COUNT, "system_calls": Unit.COUNT}
 
@@ -37,7 +40,7 @@ def is_own_count(criterion: str) -> bool:
     return criterion.startswith(("count.", "baseline.count."))
 
 
-def count_both(suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path) -> Part:
+def count_both(suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path, calibration: str) -> Part:
     """Count base and candidate, in that order in *trees*, each with its interpreter; the candidate's benchmarks are in both."""
     made = [Tree(path, suite.folders, python) for path, python in trees]
     base, candidate = count(suite.paths[0], made, scratch, options=suite.options)
@@ -45,13 +48,23 @@ def count_both(suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path) -
         foreign = strays(counts, [other.path])
         if foreign:
             raise GatesError(f"the {side} was counted with files of the other tree: {', '.join(foreign[:3])}")
+    base, candidate = without(base, calibration), without(candidate, calibration)
     return together([growth(base, candidate), counted(candidate)])
 
 
-def count_one(suite: Suite, root: Path, scratch: Path) -> Part:
+def count_one(suite: Suite, root: Path, scratch: Path, calibration: str) -> Part:
     """Count the tree at *root* as it is."""
     (candidate,) = count(suite.paths[0], [Tree(root, suite.folders)], scratch, options=suite.options)
-    return counted(candidate)
+    return counted(without(candidate, calibration))
+
+
+def without(counts: Counts, calibration: str) -> Counts:
+    """*counts* without the benchmark that others are held against."""
+
+    def kept(of: Mapping[str, T]) -> dict[str, T]:
+        return {name: each for name, each in of.items() if name.partition("[")[0] != calibration}
+
+    return replace(counts, numbers=kept(counts.numbers), dropped=kept(counts.dropped), failed=kept(counts.failed))
 
 
 def counted(candidate: Counts) -> Part:

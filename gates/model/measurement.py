@@ -89,7 +89,7 @@ class Comparison:
 
 @dataclass(frozen=True, slots=True)
 class Allowance:
-    """The limits of a criterion are raised *by* so much for *selector*, for a *reason* that somebody gave and that was reviewed."""
+    """The limits of a criterion are raised *by* so much for *selector*, for a *reason* that somebody gave."""
 
     selector: str
     by: float

@@ -35,8 +35,8 @@ class KindPlan:
         controls: controls of the target that the gate needs ("kill", "start"); one that is not there makes it INCONCLUSIVE.
         seconds: how long it will take, 0 when unknown.
         problems: other reasons, known now, why it can't be measured here.
-        not_applicable: by criterion id, why the plan already knows that it does not apply; a kind excuses only what nobody could
-            measure (the first commit has no base), never what is merely missing.
+        not_applicable: by criterion id, why the plan already knows that it does not apply; a kind excuses only what nobody
+            could measure (the first commit has no base), never what is merely missing.
         allowances: by criterion id, accepted regressions by which its limits are raised.
     """
 

@@ -169,7 +169,8 @@ def _criterion(criterion: Criterion, result: GateResult) -> CriterionReport:
         )
     if outcome is Outcome.FAIL and criterion.built_in:
         outcome = Outcome.INCONCLUSIVE
-    return CriterionReport(criterion, outcome, _disposition(criterion), decisive, found)
+    each = tuple(single for (single, _), _ in judged)
+    return CriterionReport(criterion, outcome, _disposition(criterion), decisive, found, each)
 
 
 def _measurements(criterion: Criterion, result: GateResult) -> tuple[Measurement, ...]:

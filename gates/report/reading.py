@@ -102,6 +102,11 @@ def counts(report: CriterionReport) -> bool:
     return report.disposition is Disposition.COUNTED and report.criterion.severity is Severity.BLOCKING
 
 
+def outcome_of(report: CriterionReport, index: int) -> Outcome:
+    """What the judge said of one of several measurements; of the whole where it said no more."""
+    return report.outcomes[index] if len(report.outcomes) == len(report.measurements) else report.outcome
+
+
 def worst_first(gates: Iterable[GateReport]) -> list[GateReport]:
     """*gates* by how much they need a person: failures, then inconclusive ones, else in the order of the plan."""
     return sorted(gates, key=lambda gate: _RANK[gate.outcome])
