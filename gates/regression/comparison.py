@@ -40,6 +40,7 @@ class Comparison:
         removed: benchmarks that only the base's own suite has.
         broken: benchmarks that should have been compared and were not, and why.
         problems: why the whole is not to be relied on; empty when it is.
+        suite: what was run.
         detectable: for benchmarks measured in parallel, the slowdown that would have been seen with 99 % probability.
     """
 
@@ -53,6 +54,7 @@ class Comparison:
     broken: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
     detectable: Mapping[str, float] = field(default_factory=dict)
+    suite: Suite = Suite(())
 
 
 @dataclass(frozen=True, slots=True)
@@ -223,7 +225,8 @@ class Course:
 
         candidate, base = (self.runner.collected.get(side, Collected()) for side in ("candidate", "base"))
         broken = {**self._uncollected(candidate, base), **missing, **self.runner.broken}
-        estimates = tuple(estimate for name, estimate in found.items() if name not in broken)
+        said = control.verdict(self.pairs) if self.pairs else None
+        estimates = tuple(self._believed(estimate, said) for name, estimate in found.items() if name not in broken)
         if not self.problems and not estimates:
             self.problems.append("no benchmark was compared")
         unreadable = [f"the candidate's {file} can't be collected: {why}" for file, why in candidate.unreadable.items()]
@@ -231,14 +234,23 @@ class Course:
             design=design,
             seed=self.seed,
             estimates=estimates,
-            control=control.verdict(self.pairs) if self.pairs else None,
+            control=said,
             pairs=tuple(self.pairs),
             added=tuple(name for name in candidate.items if self.own is not None and name not in self.own),
             removed=tuple(sorted((self.own or frozenset()) - set(candidate.items))) if candidate.items else (),
             broken=broken,
             problems=tuple(self.problems or unreadable),
+            suite=self.suite,
             detectable={each.name: self._detectable(each, design) for each in estimates if self.runner.is_parallel(each.name)},
         )
+
+    def _believed(self, estimate: Estimate, said: ControlVerdict | None) -> Estimate:
+        """The estimate as it is, or one that decides nothing when the same code differs from itself."""
+        from gates.regression import stages
+
+        if said is None or said.sound:
+            return estimate
+        return stages.doubted(estimate, self.limits.of(estimate.name), said.reason)
 
     def _uncollected(self, candidate: Collected, base: Collected) -> dict[str, str]:
         """Benchmarks to compare that the base can't run: its own suite has them, and the candidate's file fails on it."""

@@ -50,7 +50,7 @@ def verdict(pairs: Sequence[Pair], fewest: int = 12) -> ControlVerdict:
 
 def away(low: npt.ArrayLike, high: npt.ArrayLike) -> statistics.Array:
     """How far 0 lies outside of the interval from *low* to *high*; 0 within it."""
-    return np.maximum(np.maximum(0.0, low), -np.asarray(high))
+    return np.asarray(np.maximum(np.maximum(0.0, low), -np.asarray(high)))
 
 
 def _estimate(found: statistics.Array) -> Estimate:

@@ -89,6 +89,13 @@ def second(pairs: Sequence[Pair], stage: First, tolerances: Mapping[str, Toleran
     return final
 
 
+def doubted(estimate: Estimate, tolerance: Tolerance, reason: str) -> Estimate:
+    """*estimate* with an interval that decides nothing, because of *reason*."""
+    low = min(estimate.low, slowdown(float(_under(logarithm(estimate.low), tolerance))))
+    high = max(estimate.high, slowdown(float(_over(logarithm(estimate.high), tolerance))))
+    return replace(estimate, low=low, high=high, reason=reason)
+
+
 def measured(pairs: Sequence[Pair]) -> tuple[str, ...]:
     """The benchmarks that any of *pairs* measured, or failed to, in order; the control is none."""
     names = dict.fromkeys(name for pair in pairs for name in (*pair.logs, *pair.failed))
@@ -166,14 +173,14 @@ def upper(bounds: Bounds) -> Array:
     return np.maximum(bounds.high, bounds.rank_high)
 
 
-def _over(high: Array, tolerance: Tolerance) -> Array:
+def _over(high: npt.ArrayLike, tolerance: Tolerance) -> Array:
     """Not below the tolerance, so that nothing passes."""
-    return np.maximum(high, logarithm(tolerance.below) + CLEAR)
+    return np.asarray(np.maximum(high, logarithm(tolerance.below) + CLEAR))
 
 
-def _under(low: Array, tolerance: Tolerance) -> Array:
+def _under(low: npt.ArrayLike, tolerance: Tolerance) -> Array:
     """Not above the fail margin, so that nothing fails."""
-    return np.minimum(low, logarithm(tolerance.fail_above) - CLEAR)
+    return np.asarray(np.minimum(low, logarithm(tolerance.fail_above) - CLEAR))
 
 
 def _first(name: str, found: Array, design: Design, tolerance: Tolerance) -> Estimate:

@@ -2,11 +2,19 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import numpy as np
 import pytest
 
-from gates.regression import control
-from gates.regression.values import Pair
+from gates.model import Comparator, Comparison, Outcome
+from gates.pipeline.judge import compare
+from gates.regression import control, stages
+from gates.regression.comparison import Course, Limits, Wishes
+from gates.regression.pairs import Collected, Rounds
+from gates.regression.processes import Side, Suite
+from gates.regression.values import Design, Pair, Tolerance
 
 
 def pairs(bias: float, spread: float, count: int = 12) -> list[Pair]:
@@ -44,3 +52,22 @@ def test_no_control_is_no_sound_control() -> None:
         assert not found.sound
         assert found.away == float("inf")
         assert "at least 12" in found.reason
+
+
+@pytest.mark.parametrize(("bias", "said"), [(0.0, Outcome.FAIL), (0.03, Outcome.INCONCLUSIVE)])
+def test_a_comparison_with_a_biased_control_fails_nobody(bias: float, said: Outcome, tmp_path: Path) -> None:
+    """20 % slower fails beside a sound control; beside one that moved, nothing is decided, whatever was measured."""
+    values = 0.2 + np.random.default_rng(2).normal(0, 0.01, 42)
+    measured = [
+        replace(pair, logs={**pair.logs, "slow": (float(value),) * 8})
+        for pair, value in zip(pairs(bias, 0.005, count=42), values, strict=True)
+    ]
+    stage = stages.first(measured[:12], Design())
+    sides = Side("base", tmp_path, "python"), Side("candidate", tmp_path, "python")
+    limits = Limits({}, Tolerance())
+    course = Course(Suite(("benchmarks",)), sides, Design(), limits, 1, Wishes(), Rounds(), tmp_path, lambda text: None)
+    course.pairs = measured
+    course.runner.collected = {side.name: Collected() for side in sides}
+    (estimate,) = course._finished(stage.design, stages.second(measured[12:], stage), {}).estimates
+    limit = Comparison(Comparator.BELOW, 0.05, fail_beyond=0.02)
+    assert compare(limit, estimate.low, estimate.high) is said

@@ -167,6 +167,17 @@ def test_noisy_benchmarks_get_more_fresh_pairs_up_to_a_limit() -> None:
     assert stages.size(0.05, Design(first=16, second=40, most=40), Tolerance()) == 40
 
 
+@pytest.mark.parametrize("true", [0.0, 0.10])
+def test_an_estimate_that_is_doubted_decides_nothing(true: float) -> None:
+    """Neither a pass nor a failure outlives a control that is not sound; estimate and reason are still told."""
+    stage = stages.first(pairs(12, case=true), DESIGN)
+    estimate = stages.second(pairs(30, seed=2, case=true), stage)["case"]
+    assert outcome(estimate) is not Outcome.INCONCLUSIVE
+    doubted = stages.doubted(estimate, Tolerance(), "the control moved")
+    assert outcome(doubted) is Outcome.INCONCLUSIVE
+    assert (doubted.slowdown, doubted.reason) == (estimate.slowdown, "the control moved")
+
+
 ANY = st.lists(st.floats(-1, 1), min_size=2, max_size=20)
 
 
