@@ -34,7 +34,9 @@ COLUMNS = ("benchmark", "slowdown", "interval", "says", "pairs", "stage", "base"
 @click.option("--suite", metavar="PATH", help="File or folder of the benchmarks, relative to the repository.")
 @click.option("--repo", type=click.Path(path_type=Path), help="The repository; else the one around us.")
 @click.option("--package", default="", metavar="PATH", help="What is measured, where neither the root nor src holds it.")
-@click.option("--pairs", default="12+30", show_default=True, metavar="N+M", help="Pairs of stage 1 and of stage 2, which noise doubles.")
+@click.option(
+    "--pairs", default="12+30", show_default=True, metavar="N+M", help="Pairs of stage 1 and of stage 2, which noise doubles."
+)
 @click.option("--below", default="5 %", show_default=True, metavar="RATIO", help="A slowdown surely below it passes.")
 @click.option("--fail-above", default="2 %", show_default=True, metavar="RATIO", help="A slowdown surely above it fails.")
 @click.option("--parallel", multiple=True, metavar="METRIC", help="Run both sides at once: threads, servers. Again for more.")
@@ -221,7 +223,7 @@ class Answer:
 
         end = "HEAD" if self.question.candidate == "." else self.question.candidate
         start = "HEAD" if self.question.base == "." else self.question.base
-        for each in between(self.question.root, start, end, (self.question.package,) if self.question.package else ()):
+        for each in between(self.question.root, start, end, self.comparison.suite.sources):
             console.talk(f"  {'*' if each.touches else ' '} {each.sha[:9]} {each.subject}")
         for name in self.failed:
             console.talk(f"again: {self.question.repeat(name)}")

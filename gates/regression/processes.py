@@ -62,6 +62,11 @@ class Suite:
     overlaid: str = ""
     options: tuple[str, ...] = ()
 
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """The folders of what is measured, relative to a tree; a name that is in none of them is harmless to git."""
+        return tuple(os.path.normpath(os.path.join(folder, name)) for folder in self.folders for name in self.packages)
+
     def arguments(self, tree: Path) -> list[str]:
         """pytest's command line: nothing but what the coordinator needs, whatever the repository's own settings are."""
         plain = (

@@ -43,8 +43,9 @@ def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
     assert done.returncode == Exit.NOT_READY, done.stderr
     row = next(line for line in done.stdout.splitlines() if line.startswith("work "))
     assert " fail " in row
-    assert "Slower" in done.stderr
-    assert "Words" in done.stderr
+    commits = [line.split(maxsplit=2) for line in done.stderr.splitlines() if line.endswith(("Slower", "Words"))]
+    assert [(mark, subject) for mark, _, subject in commits[:1]] == [("*", "Slower")]
+    assert commits[1][-1] == "Words"
     assert "compare " in done.stderr.split("again: ")[1]
     assert "--only work" in done.stderr
     assert run_git(root, "worktree", "list").count("\n") == 0
