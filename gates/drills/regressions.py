@@ -115,7 +115,7 @@ COMPARED = Base(
     name="compared",
     gate=GATE,
     criteria=("slowdown/*", "removed"),
-    settings={"suite": "benchmarks/drill"},
+    settings={"suite": "benchmarks/drill", "limit": "5 min"},
     moved=_MOVED,
     files=_FILES,
     committed=True,
@@ -163,7 +163,7 @@ def _imported(tree: Path) -> int:
 
 
 def _attempts_and_bytes(package: str) -> tuple[int, int]:
-    """The attempts of 200 calls of a retry, and the bytes of one at its peak, in a process of its own that imports *package*."""
+    """The attempts of 200 calls of a retry, and the bytes of one at its peak, in a process that imports *package*."""
     code = f"import sys; sys.path.insert(0, {package!r}){_COUNTED.format(attempts=_ATTEMPTS)}"
     done = subprocess.run([sys.executable, "-P", "-c", code], capture_output=True, text=True, check=True, timeout=60)
     attempts, peak = json.loads(done.stdout)

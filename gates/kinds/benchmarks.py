@@ -133,6 +133,7 @@ class BenchmarksKind:
             built_in=(*(_BUILT_IN if _needs_ratios(context.criteria) else ()), *against.built_in),
             not_applicable=against.not_applicable,
             allowances=against.allowances,
+            seconds=_seconds(settings, context.criteria) if "sha" in against.base else 0.0,
         )
 
     def run(self, request: Request) -> GateResult:
@@ -156,6 +157,11 @@ class BenchmarksKind:
             expected=part.expected,
             absent=part.absent,
         )
+
+
+def _seconds(settings: BenchmarksSettings, criteria: Sequence[Criterion]) -> float:
+    """About how long a comparison takes: a second for each pair of a dozen benchmarks."""
+    return float(sum(map(int, settings.pairs.split("+")))) if any(is_paired(each.id) for each in criteria) else 0.0
 
 
 def _needs_ratios(criteria: Sequence[Criterion]) -> bool:

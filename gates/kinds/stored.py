@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import median
 
 from gates.kinds.part import Part, together
 from gates.model import Criterion, Finding, Interval, Level, Measurement, MetricSpec, Request, Rule, Table, Unit
@@ -25,6 +27,20 @@ CATALOGUE = (
         selectors=True,
     ),
 )
+LOAD = (
+    MetricSpec(
+        "baseline.success.drop", Unit.RATIO, Rule.RATIO, "Percentage points of right answers below the stored baseline."
+    ),
+    MetricSpec(
+        "baseline.latency.factor",
+        Unit.FACTOR,
+        Rule.FACTOR,
+        "A percentile of steady latency over the stored baseline's.",
+        at_least=200,
+        selectors=True,
+    ),
+)
+GUARDS = frozenset(spec.name for spec in LOAD)
 _PREFIX = "baseline."
 
 
@@ -45,6 +61,44 @@ def against_stored(request: Request, measured: Sequence[Measurement]) -> Part:
     return together(
         [*exact, *([_ratios(request, by_metric["baseline.ratio"], baseline)] if "baseline.ratio" in wanted else [])]
     )
+
+
+def load_against_stored(request: Request, measured: Sequence[Measurement]) -> Part:
+    """The absolute guards of a load: how far success fell and latency grew against the median of the accepted runs.
+
+    Raises BadFileError when the baseline was edited by hand or is of another version.
+    """
+    wanted = sorted({each.metric for each in request.gate.criteria if each.metric.startswith(_PREFIX)})
+    if not wanted:
+        return Part()
+    baseline = find(Path(request.root), request.fingerprint, request.gate.name)
+    if isinstance(baseline, Missing):
+        return _nothing_stored(request, wanted, baseline)
+    found = [guard for each in measured if (guard := _guard(each, baseline)) is not None]
+    absent = {name: "the stored baseline has no such number" for name in wanted if name not in {each.metric for each in found}}
+    return Part(measurements=tuple(found), absent=absent)
+
+
+def _guard(measured: Measurement, baseline: Baseline) -> Measurement | None:
+    """What *measured* is against the median of *baseline*; None when no guard looks at it."""
+    values, interval = baseline.values(measured.key), measured.interval
+    if not values or interval is None or measured.selector:
+        return None
+    normal = median(values)
+    if measured.key == "errors.ratio":
+        shifted = replace(interval, low=interval.low - normal, high=interval.high - normal)
+        return Measurement("baseline.success.drop", measured.value - normal, Unit.RATIO, measured.n, shifted)
+    if measured.phase == "steady" and measured.metric.startswith("latency.p") and normal > 0:
+        scaled = replace(interval, low=interval.low / normal, high=interval.high / normal)
+        quantile = measured.metric.removeprefix("latency.")
+        value = measured.value / normal
+        return Measurement("baseline.latency.factor", value, Unit.FACTOR, measured.n, scaled, selector=quantile)
+    return None
+
+
+def _nothing_stored(request: Request, wanted: Sequence[str], missing: Missing) -> Part:
+    hint = f"after a READY run on the default branch: {request.command} baseline accept --reason TEXT"
+    return Part(findings=(Finding(Level.NOTE, missing.reason, hint=hint),), absent=dict.fromkeys(wanted, missing.reason))
 
 
 def _counts(metric: str, measured: Sequence[Measurement], baseline: Baseline) -> Part:
