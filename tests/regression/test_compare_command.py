@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -90,3 +91,34 @@ def test_bad_use_is_2_and_says_what(tmp_path: Path, arguments: list[str], said: 
     assert done.returncode == Exit.USAGE
     assert said in done.stderr
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.end_to_end
+def test_an_ended_comparison_leaves_nothing_behind(tmp_path: Path) -> None:
+    """SIGTERM in the middle of a pair is exit code 130; no worktree, no checkout and no process stay."""
+    root = made(tmp_path)
+    environment = {**os.environ, "READINESS_LOCK_FOLDER": str(tmp_path / "lock"), "TMPDIR": str(tmp_path)}
+    command = [sys.executable, "-m", "gates", "-v", "compare", "HEAD~1", "HEAD"]
+    with subprocess.Popen(command, cwd=root, stderr=subprocess.PIPE, text=True, env=environment) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("stage 1: pair 2 "):
+                process.terminate()
+                break
+        process.stderr.read()
+    assert process.returncode == Exit.INTERRUPTED
+    assert run_git(root, "worktree", "list").count("\n") == 0
+    assert [each for home in tmp_path.glob("gates-trees-*") for each in home.iterdir()] == []
+    assert list(tmp_path.glob("gates-pairs-*")) == []
+    assert [pid for pid in processes_of(tmp_path) if pid != os.getpid()] == []
+
+
+def processes_of(folder: Path) -> list[int]:
+    """The processes whose working folder is below *folder*."""
+    found = []
+    for name in os.listdir("/proc"):
+        if name.isdigit():
+            with contextlib.suppress(OSError):
+                if os.readlink(f"/proc/{name}/cwd").startswith(str(folder)):
+                    found.append(int(name))
+    return found
