@@ -122,6 +122,7 @@ class BenchmarksKind:
             )
         if int(settings.pairs.partition("+")[0]) < FEWEST_ROUNDS:
             context.error("pairs", f"at least {FEWEST_ROUNDS} pairs are needed in stage 1 (got {settings.pairs})")
+        stored.check_stored(context.criteria, context.root)
         against = plan_against(settings.against, context)
         plain = settings.model_dump(mode="json") | {
             "time": settings.time,
@@ -193,7 +194,11 @@ class _Course:
         return suite.part()
 
     def _stored(self) -> Part:
-        return stored.against_stored(self.request, self.measured)
+        try:
+            return stored.against_stored(self.request, self.measured)
+        except GatesError as error:
+            self.reason = self.reason or error.said
+            return Part()
 
     def _comparison(self) -> Part:
         """Counts and slowdowns on checkouts of both commits; on the tree as it is, counts alone."""

@@ -65,6 +65,7 @@ class LoadKind:
         if scenario.faults or scenario.invariants:
             context.error("scenario", "it has faults or invariants, which a load gate ignores", "use `kind: validation`")
         _check_endpoints(load, context)
+        stored.check_stored(context.criteria, context.root)
         check_selectors(load, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
         return KindPlan(
             settings={"load": codec.to_json(load), "proxy": settings.proxy.injection() if settings.proxy else None},

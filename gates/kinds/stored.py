@@ -9,7 +9,7 @@ from statistics import median
 
 from gates.kinds.part import Part, together
 from gates.model import Criterion, Finding, Interval, Level, Measurement, MetricSpec, Request, Rule, Table, Unit
-from gates.regression.baselines import LEVEL, Baseline, Missing, Prediction, find, predicted
+from gates.regression.baselines import LEVEL, Baseline, Missing, Prediction, every, find, predicted
 from gates.regression.counts import METRICS
 
 METHOD = "prediction interval over earlier runs"
@@ -42,6 +42,13 @@ LOAD = (
 )
 GUARDS = frozenset(spec.name for spec in LOAD)
 _PREFIX = "baseline."
+
+
+def check_stored(criteria: Sequence[Criterion], root: Path) -> None:
+    """Read every stored baseline when a criterion needs one. Raises BadFileError for the first that can't be used."""
+    if any(each.metric.startswith(_PREFIX) for each in criteria):
+        for _ in every(root):
+            pass
 
 
 def against_stored(request: Request, measured: Sequence[Measurement]) -> Part:
