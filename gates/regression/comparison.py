@@ -22,6 +22,7 @@ from gates.regression.values import Design, Estimate, Pair, Tolerance
 
 if TYPE_CHECKING:
     from gates.regression.control import ControlVerdict
+    from gates.regression.stages import First
 
 REPLACED = 3
 NEEDED = ("numpy", "scipy", "pytest")
@@ -165,11 +166,19 @@ class Course:
         try:
             first = self._measure(self.design.first, "stage 1", self._wanted)
             stage = stages.first(first, self.design, self.limits.over(first))
-            second = self._measure(stage.pairs, "stage 2", lambda name: name in stage.open) if stage.pairs else ()
+            second = self._second(stage) if stage.open else ()
         except PairError as error:
             self.problems.append(str(error))
             stage, second = stages.first(first, self.design, self.limits.over(first)), ()
         return self._finished(stage.design, stages.second(second, stage, self.limits.over(first)), stage.missing)
+
+    def _second(self, stage: First) -> Sequence[Pair]:
+        """Fresh pairs of what is open; of those that surely pass by then, no more than the fewest."""
+        from gates.regression import stages
+
+        found = self._measure(min(stage.pairs, stage.design.second), "stage 2", lambda name: name in stage.open)
+        left, more = stages.remaining(found, stage, self.limits.over(found))
+        return [*found, *(self._measure(more, "stage 2, longer", lambda name: name in left) if left else ())]
 
     def _own_benchmarks(self) -> frozenset[str] | None:
         """What the base's own suite holds, before the candidate's is put over it; None when it can't be told."""

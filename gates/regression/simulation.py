@@ -103,10 +103,14 @@ def run(noises: Noises, effect: float, design: Design) -> Tally:
     bounds = statistics.bounds(noises.first + true, design.suspect, design.upper)
     ends = stages.first_ends(bounds, TOLERANCE)
     low, high, wanted = ends.low.copy(), ends.high.copy(), ends.unsure
-    sizes = _sizes(bounds.spread, wanted, design)
     counts = {"fresh_benchmarks": int(wanted.sum()), "second_over": 0, "second_under": 0, "crossed": 0}
     fresh = noises.second(wanted) + true
-    suspects, lengths = stages.is_suspect(bounds)[wanted], np.broadcast_to(sizes[:, None], wanted.shape)[wanted]
+    suspects = stages.is_suspect(bounds)[wanted]
+    lengths = _lengths(bounds.spread[wanted], suspects, fresh, design)
+    sizes = np.zeros(len(wanted), dtype=int)
+    gates = np.nonzero(wanted)[0]
+    np.maximum.at(sizes, gates, lengths)
+    lengths = np.where(lengths > design.second, sizes[gates], lengths)  # those that go on share their pairs
     new_low, new_high = low[wanted], high[wanted]
     for chosen, length, level in _groups(suspects, lengths, design):
         found = statistics.bounds(fresh[chosen, :length], level, design.upper)
@@ -142,16 +146,18 @@ def _tally(
     )
 
 
-def _sizes(spread: Array, wanted: Flags, design: Design) -> Counts:
-    """How many fresh pairs each gate measures; all its open benchmarks share them."""
-    sizes = np.zeros(spread.shape, dtype=int)
-    sizes[wanted] = [stages.size(float(each), design, TOLERANCE) for each in spread[wanted]]
-    return np.asarray(sizes.max(axis=1))
+def _lengths(spread: Array, suspects: Flags, fresh: Array, design: Design) -> Counts:
+    """How many fresh pairs each open benchmark is measured in: as planned, fewer when it is acquitted early."""
+    lengths = np.array([stages.size(float(each), design, TOLERANCE) for each in spread], dtype=int)
+    for chosen, _, level in _groups(suspects, np.where(lengths > design.second, 1, 0), design, only=1):
+        early = stages.acquitted(fresh[chosen, : design.second], level, TOLERANCE)
+        lengths[chosen[early]] = design.second
+    return lengths
 
 
-def _groups(suspects: Flags, lengths: Counts, design: Design) -> Iterator[tuple[Counts, int, float]]:
-    """The benchmarks of stage 2 that are treated alike: as long a stage 2, and the same level."""
-    for length in np.unique(lengths):
+def _groups(suspects: Flags, lengths: Counts, design: Design, only: int = 0) -> Iterator[tuple[Counts, int, float]]:
+    """The benchmarks of stage 2 that are treated alike: as long a stage 2 (*only* that one), and the same level."""
+    for length in [only] if only else np.unique(lengths):
         for suspect, level in ((True, design.alpha2), (False, design.alpha_unsuspected)):
             chosen = np.flatnonzero((lengths == length) & (suspects == suspect))
             if chosen.size:

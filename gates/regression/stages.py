@@ -36,6 +36,7 @@ METHOD = "20 % trimmed mean of process pairs (Yuen), with the signed-rank interv
 STEP = 6  # sizes of stage 2, so that neighbouring spreads plan the same
 # A spread seen in twelve pairs may well be half of the true one; stage 2 is planned for twice of what was seen.
 CAUTION = 2.0
+ACQUITTAL = 0.001  # the level at which a long stage 2 ends early for a benchmark that surely passes
 FEWEST_ROUNDS = 2
 CLEAR = 1e-6  # how far an interval that may decide nothing reaches over a limit, as a logarithm
 Flags = npt.NDArray[np.bool_]
@@ -48,7 +49,8 @@ class First:
     Attributes:
         estimates: of every benchmark; those of open ones decide nothing and wait for stage 2.
         open: the benchmarks that stage 2 measures, in fresh pairs.
-        pairs: how many fresh pairs; 0 when nothing is open.
+        pairs: how many fresh pairs at most; 0 when nothing is open. When that is more than `Design.second`, `remaining` says
+            after so many what is left to do.
         design: with the number of benchmarks that the family's error is shared by.
         missing: benchmarks without an estimate, and why.
     """
@@ -74,6 +76,28 @@ def first(pairs: Sequence[Pair], design: Design, tolerances: Mapping[str, Tolera
     open_ = tuple(name for name, estimate in estimates.items() if estimate.reason)
     length = max((size(estimates[name].spread, design, _tolerance(tolerances, name)) for name in open_), default=0)
     return First(estimates, open_, length, design, missing)
+
+
+def remaining(
+    pairs: Sequence[Pair], stage: First, tolerances: Mapping[str, Tolerance] | None = None
+) -> tuple[tuple[str, ...], int]:
+    """Which benchmarks a long stage 2 goes on with after the first `Design.second` fresh *pairs*, and for how many more.
+
+    Those that surely pass by now are left out. Nothing fails at this look, so it adds nothing to false failures.
+    """
+    left: dict[str, int] = {}
+    for name in stage.open:
+        tolerance, found = _tolerance(tolerances, name), samples(pairs, name)
+        more = size(stage.estimates[name].spread, stage.design, tolerance) - stage.design.second
+        if more > 0 and len(found) >= FEWEST_PAIRS and not bool(acquitted(found, _level(stage, name), tolerance)):
+            left[name] = more
+    return tuple(left), max(left.values(), default=0)
+
+
+def acquitted(found: Array, level: float, tolerance: Tolerance) -> Flags:
+    """Whether samples surely pass, with a tenth of the doubt that a final interval leaves."""
+    ends = second_ends(statistics.bounds(found, level, ACQUITTAL), tolerance)
+    return np.asarray(decided(ends.low, ends.high, tolerance) == -1)
 
 
 def second(pairs: Sequence[Pair], stage: First, tolerances: Mapping[str, Tolerance] | None = None) -> Mapping[str, Estimate]:
@@ -195,15 +219,20 @@ def _first(name: str, found: Array, design: Design, tolerance: Tolerance) -> Est
 
 
 def _second(name: str, found: Array, stage: First, tolerance: Tolerance) -> Estimate:
-    design, suspect = stage.design, stage.estimates[name].suspect
-    level = design.alpha2 if suspect else design.alpha_unsuspected
-    bounds = statistics.bounds(found, level, design.upper)
+    level, upper_level = _level(stage, name), stage.design.upper
+    bounds = statistics.bounds(found, level, upper_level)
     ends = second_ends(bounds, tolerance)
     reason = "the signed-rank test does not support what the trimmed mean says" if ends.unsure else ""
     if len(found) < FEWEST_PAIRS:
         reason = _scarce(len(found))
         ends = Ends(_under(ends.low, tolerance), _over(ends.high, tolerance), ends.unsure)
-    return _estimate(name, 2, len(found), bounds, ends, 1 - level - design.upper, suspect, not ends.unsure, reason)
+    suspect = stage.estimates[name].suspect
+    return _estimate(name, 2, len(found), bounds, ends, 1 - level - upper_level, suspect, not ends.unsure, reason)
+
+
+def _level(stage: First, name: str) -> float:
+    """The error of the lower end in stage 2."""
+    return stage.design.alpha2 if stage.estimates[name].suspect else stage.design.alpha_unsuspected
 
 
 def _estimate(

@@ -26,7 +26,9 @@ LIMIT = Comparison(Comparator.BELOW, 0.05, fail_beyond=0.02)
 def by_hand(first: np.ndarray, second: np.ndarray, design: Design) -> Counter[Outcome]:
     """What the gate's own stages and the judge say of each benchmark of one gate, from its pairs."""
     stage = stages.first(pairs(first), design)
-    fresh = pairs(second[:, : stage.pairs], kept=stage.open)
+    fresh = pairs(second[:, : min(stage.pairs, design.second)], kept=stage.open)
+    left, more = stages.remaining(fresh, stage)
+    fresh += pairs(second[:, design.second : design.second + more], kept=left) if left else []
     return Counter(compare(LIMIT, each.low, each.high) for each in stages.second(fresh, stage).values())
 
 

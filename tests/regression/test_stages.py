@@ -178,6 +178,26 @@ def test_an_estimate_that_is_doubted_decides_nothing(true: float) -> None:
     assert (doubted.slowdown, doubted.reason) == (estimate.slowdown, "the control moved")
 
 
+def test_a_long_stage_2_ends_early_for_whoever_surely_passes() -> None:
+    """Both were noisy enough for sixty fresh pairs; after thirty, one is plainly as fast as before and the other is not."""
+    stage = stages.first(pairs(12, spread=0.08, same=0.0, slow=0.06), DESIGN)
+    assert (stage.open, stage.pairs) == (("same", "slow"), 60)
+    left, more = stages.remaining(pairs(30, seed=2, same=0.0, slow=0.06), stage)
+    assert (left, more) == (("slow",), 30)
+
+
+def test_nobody_is_failed_at_the_early_look() -> None:
+    """Surely 10 % slower after thirty of sixty pairs: the rest is measured, since two such looks would double the error."""
+    stage = stages.first(pairs(12, spread=0.08, slow=0.1), DESIGN)
+    assert stages.remaining(pairs(30, seed=2, slow=0.1), stage) == (("slow",), 30)
+
+
+def test_a_stage_2_of_few_pairs_has_no_early_look() -> None:
+    """A quiet benchmark had all its fresh pairs with the fewest."""
+    stage = stages.first(pairs(12, slow=0.1), DESIGN)
+    assert stages.remaining(pairs(30, seed=2, slow=0.1), stage) == ((), 0)
+
+
 ANY = st.lists(st.floats(-1, 1), min_size=2, max_size=20)
 
 
