@@ -66,6 +66,7 @@ def test_a_commit_that_is_no_slower_ends_with_0(tmp_path: Path) -> None:
     assert len((tmp_path / "kept/pairs.jsonl").read_text().splitlines()) == 12
 
 
+@pytest.mark.end_to_end
 def test_a_selection_that_fits_nothing_is_inconclusive(tmp_path: Path) -> None:
     """No benchmark was compared, so nothing can be said, and what was known is not thrown away silently."""
     done = gates(made(tmp_path), "compare", "HEAD~1", ".", "--only", "nothing")

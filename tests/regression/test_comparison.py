@@ -67,6 +67,7 @@ def test_a_base_without_the_package_is_a_problem_and_no_estimate(tmp_path: Path)
     assert "No module named 'pkg'" in " ".join(found.problems)
 
 
+@pytest.mark.end_to_end
 def test_an_interpreter_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     """An environment that somebody removed is said by its name, and leaves no socket behind."""
     made = project(tmp_path)
@@ -74,6 +75,7 @@ def test_an_interpreter_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
     assert "the process of the base can't be started with '/no/python'" in " ".join(found.problems)
 
 
+@pytest.mark.end_to_end
 def test_nothing_to_compare_is_a_problem(tmp_path: Path) -> None:
     """A selection that fits no benchmark must not look like a comparison without a slowdown."""
     assert compared(project(tmp_path), wishes=Wishes(only=("nothing",))).problems == ("no benchmark was compared",)

@@ -37,6 +37,7 @@ def test_a_slower_candidate_has_positive_logarithms(tmp_path: Path) -> None:
     assert abs(statistics.median(pair.logs[CONTROL])) < 0.4
 
 
+@pytest.mark.end_to_end
 def test_the_order_follows_from_the_seed_and_differs_between_pairs(tmp_path: Path) -> None:
     """Who starts first is drawn by the pair's seed: the same again for the same seed, and not always the same side."""
     runner = project(tmp_path).runner()
@@ -45,6 +46,7 @@ def test_the_order_follows_from_the_seed_and_differs_between_pairs(tmp_path: Pat
     assert set(first) == {"base", "candidate"}
 
 
+@pytest.mark.end_to_end
 def test_both_sides_share_a_hash_seed_that_the_pair_decides(tmp_path: Path) -> None:
     """The hash of a string is the same on both sides of a pair, and another in the next pair."""
     suite = (
@@ -82,6 +84,7 @@ def test_look(benchmark):
     assert base.count(",") == 0
 
 
+@pytest.mark.end_to_end
 def test_parallel_sides_have_cpus_of_their_own(tmp_path: Path) -> None:
     """A benchmark marked `unpinned` runs on both sides at once, on CPUs that the sides do not share."""
     assert halves((3, 1, 0, 2)) == ([0, 1], [2, 3])
@@ -97,12 +100,16 @@ def test_parallel_sides_have_cpus_of_their_own(tmp_path: Path) -> None:
     ("body", "why"),
     [
         ("raise ValueError('on purpose')", "failed on the candidate: "),
-        ("import pytest; pytest.skip('not today')", "skipped on the candidate"),
-        ("return None", "never used the fixture `benchmark` on the candidate"),
+        pytest.param("import pytest; pytest.skip('not today')", "skipped on the candidate", marks=pytest.mark.end_to_end),
+        pytest.param("return None", "never used the fixture `benchmark` on the candidate", marks=pytest.mark.end_to_end),
         ("import os; os._exit(3)", "the process of the candidate ended with exit code 3"),
-        ("import os, signal; os.kill(os.getpid(), signal.SIGKILL)", "the process of the candidate was ended by SIGKILL"),
+        pytest.param(
+            "import os, signal; os.kill(os.getpid(), signal.SIGKILL)",
+            "the process of the candidate was ended by SIGKILL",
+            marks=pytest.mark.end_to_end,
+        ),
         ("benchmark(work); assert False", "failed on the candidate: "),
-        ("benchmark(work); benchmark(work)", "failed on the candidate: "),
+        pytest.param("benchmark(work); benchmark(work)", "failed on the candidate: ", marks=pytest.mark.end_to_end),
     ],
 )
 def test_a_benchmark_that_goes_wrong_on_one_side_is_named_and_the_others_are_measured(
@@ -127,6 +134,7 @@ def test_a_benchmark_that_goes_wrong_on_one_side_is_named_and_the_others_are_mea
     assert "bad" not in runner.measure(1, 2, everything).failed
 
 
+@pytest.mark.end_to_end
 def test_a_benchmark_that_hangs_is_named_with_the_time_it_was_given(tmp_path: Path) -> None:
     """A call that does not return ends the pair's processes after the patience; the pair is measured again without it."""
     suite = SUITE + "\ndef test_endless(benchmark):\n    import threading\n    benchmark(threading.Event().wait)\n"
@@ -143,6 +151,7 @@ def test_a_package_from_elsewhere_is_no_measurement(tmp_path: Path) -> None:
         made.runner().measure(0, 1, everything)
 
 
+@pytest.mark.end_to_end
 def test_a_suite_that_imports_nothing_of_the_tree_is_no_measurement(tmp_path: Path) -> None:
     """Benchmarks of the standard library alone say nothing about either tree."""
     made = project(tmp_path, "def test_work(benchmark):\n    benchmark(sorted, [3, 2, 1])\n")
@@ -159,6 +168,7 @@ def test_a_side_without_benchmarks_says_why(tmp_path: Path) -> None:
         made.runner().measure(0, 1, everything)
 
 
+@pytest.mark.end_to_end
 def test_what_pytest_refuses_is_told_in_its_own_words(tmp_path: Path) -> None:
     """A conftest.py that can't be imported ends the comparison with the process's last lines."""
     made = project(tmp_path, candidate={"conftest.py": "raise RuntimeError('no entry')\n"})
@@ -197,6 +207,7 @@ def test_plain_pedantic(benchmark):
     assert set(pair.logs) == {"g.sized[1]", "g.sized[2]", "pedantic", "plain_pedantic", CONTROL}
 
 
+@pytest.mark.end_to_end
 def test_the_repository_s_own_options_of_pytest_do_not_matter(tmp_path: Path) -> None:
     """Options that need plug-ins, warnings as errors and hooks in conftest.py don't keep a suite from being measured."""
     files = {
@@ -287,6 +298,7 @@ def alive(pid: int) -> bool:
         return False
 
 
+@pytest.mark.end_to_end
 def test_what_a_benchmark_started_ends_with_its_worker(tmp_path: Path) -> None:
     """A process that a benchmark leaves behind is gone after the pair."""
     suite = (
