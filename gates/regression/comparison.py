@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from gates.regression.stages import First
 
 REPLACED = 3
+PAIRS = "pairs.jsonl"
 NEEDED = ("numpy", "scipy", "pytest")
 Progress = Callable[[str], None]
 
@@ -160,6 +161,7 @@ class Course:
         from gates.regression import stages  # with numpy
 
         self.folder.mkdir(parents=True, exist_ok=True)
+        (self.folder / PAIRS).unlink(missing_ok=True)  # of an earlier attempt
         self.own = self._own_benchmarks()
         overlay(self.sides[1].tree, self.sides[0].tree, self.suite.overlaid)
         first: Sequence[Pair] = ()
@@ -226,7 +228,7 @@ class Course:
         return valid
 
     def _store(self, pair: Pair) -> None:
-        with (self.folder / "pairs.jsonl").open("a", encoding="utf-8") as file:
+        with (self.folder / PAIRS).open("a", encoding="utf-8") as file:
             file.write(json.dumps(asdict(pair)) + "\n")
 
     def _finished(self, design: Design, found: Mapping[str, Estimate], missing: Mapping[str, str]) -> Comparison:
