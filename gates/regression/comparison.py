@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 
 from gates.errors import Exit, GatesError
 from gates.model import Interval, Measurement, Unit
-from gates.regression.pairs import CLOCK_STEP, CONTROL, Collected, PairError, Rounds, Runner, read_collected
+from gates.regression.pairs import CLOCK_STEP, Collected, PairError, Runner, read_collected
 from gates.regression.parallel import detectable, matches
 from gates.regression.processes import Side, Suite, WorkerError, start
+from gates.regression.session import CONTROL, Rounds
 from gates.regression.trees import overlay
 from gates.regression.values import Design, Estimate, Pair, Tolerance
 

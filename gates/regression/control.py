@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from gates.regression import stages, statistics
-from gates.regression.pairs import CONTROL
+from gates.regression.session import CONTROL
 from gates.regression.values import Estimate, Pair, slowdown
 
 LEVEL = 0.0005  # one-sided; one sound gate of a thousand is refused

@@ -28,7 +28,8 @@ import numpy as np
 import numpy.typing as npt
 
 from gates.regression import statistics
-from gates.regression.pairs import CLOCK_STEP, CONTROL
+from gates.regression.pairs import CLOCK_STEP
+from gates.regression.session import CONTROL
 from gates.regression.statistics import Array, Bounds
 from gates.regression.values import FEWEST_PAIRS, Design, Estimate, Pair, Tolerance, logarithm, slowdown
 

@@ -7,8 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from gates.regression.pairs import Rounds, Runner
+from gates.regression.pairs import Runner
 from gates.regression.processes import Side, Suite
+from gates.regression.session import Rounds
 from gates.regression.suites import describe
 
 QUICK = Rounds(count=2, seconds=0.001, parts=2, patience=20.0)

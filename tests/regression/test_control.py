@@ -12,8 +12,9 @@ from gates.model import Comparator, Comparison, Outcome
 from gates.pipeline.judge import compare
 from gates.regression import control, stages
 from gates.regression.comparison import Course, Limits, Wishes
-from gates.regression.pairs import Collected, Rounds
+from gates.regression.pairs import Collected
 from gates.regression.processes import Side, Suite
+from gates.regression.session import Rounds
 from gates.regression.values import Design, Pair, Tolerance
 
 

@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 from small_project import PACKAGE, SUITE, project
 
-from gates.regression.pairs import CONTROL, PairError, Plan, Rounds, halves, longer, read_collected
+from gates.regression.pairs import PairError, longer, read_collected
 from gates.regression.processes import Suite, start
+from gates.regression.session import CONTROL, Plan, Rounds, halves
 
 SLOWER = PACKAGE.replace("range(100)", "range(400)").replace("sum(range(400))", "sum(range(400)) - 74850")
 
