@@ -182,8 +182,11 @@ def _counts(once: Callable[[], Operation]) -> tuple[dict[str, int], dict[str, st
 def _drawn(once: Callable[[], Operation], times: int) -> Operation:
     """An operation that takes what was set up for it beforehand, so that setting up is not counted."""
     ready = [once() for _ in range(times)]
-    ready.reverse()
-    return lambda: ready.pop()()
+
+    def next_one() -> object:
+        return ready.pop()()
+
+    return next_one
 
 
 def _series(once: Callable[[], Operation]) -> dict[str, list[int]]:

@@ -9,8 +9,8 @@ from gates import codec
 from gates.model import Report
 
 _OURS = frozenset({
-    "unit", "rule", "comparator", "severity", "outcome", "outcomes", "disposition", "execution", "verdict", "level", "type", "metric",
-    "started", "created", "kind",
+    "unit", "rule", "comparator", "severity", "outcome", "outcomes", "disposition", "execution", "verdict", "level", "type",
+    "metric", "started", "created", "kind",
 })  # fmt: skip
 
 
