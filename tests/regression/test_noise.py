@@ -49,6 +49,14 @@ def test_neighbouring_timings_share_the_machines_pace() -> None:
         assert abs(apart) < 0.1
 
 
+def test_a_machine_of_two_speeds_is_slow_for_as_long_as_it_says() -> None:
+    """15 % slower for 30 % of the time, at the start of a pair and later."""
+    rows = noise.timings(noise.MODELS["N3"], (4000, 1, 150), np.random.default_rng(7))[:, 0]
+    slow = (rows > 0.07).mean(axis=0)
+    assert slow[0] == pytest.approx(0.3, abs=0.03)
+    assert slow[100:].mean() == pytest.approx(0.3, abs=0.02)
+
+
 def test_the_same_seed_draws_the_same_noise() -> None:
     """A part that was lost can be made again."""
     one, other = (noise.pairs(noise.MODELS["N7"], (50,), np.random.default_rng(6)) for _ in range(2))
