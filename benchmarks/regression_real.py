@@ -293,6 +293,8 @@ def count(flags: list[int], flag: bool) -> None:
 
 def targets(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
     """The targets that are missed, in words."""
+    if not lines:
+        yield "no gate was run"
     for condition, kind, chosen in groups(lines):
         failed = [line for line in chosen if line["verdict"] == "fail"]
         if kind == "same" and failed:
