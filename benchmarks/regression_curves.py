@@ -7,7 +7,7 @@ from pathlib import Path
 
 from scipy import stats
 
-WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 640, 260, 46, 34, 36
+WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 720, 270, 46, 34, 48
 COLOURS = ("#0b6e4f", "#b3261e", "#c77700", "#5b5f97", "#7a7a7a")
 FARTHEST = 0.10
 
@@ -48,7 +48,7 @@ def table(head: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
 
 def figure(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> str:
     """An SVG: how often a benchmark fails, against its true slowdown up to 10 %."""
-    right = WIDTH - 240
+    right = WIDTH - 280
     place = lambda x, y: (  # noqa: E731
         LEFT + x / FARTHEST * (right - LEFT),
         HEIGHT - BOTTOM - y * (HEIGHT - BOTTOM - TOP),
@@ -64,6 +64,8 @@ def figure(title: str, lines: Mapping[str, Sequence[tuple[float, float]]]) -> st
     for tick in (0, 0.02, 0.05, 0.1):
         x, y = place(tick, 0)
         parts.append(f'<text x="{x:.0f}" y="{y + 18:.0f}" text-anchor="middle">+{tick:.0%}</text>')
+    middle = (LEFT + right) / 2
+    parts.append(f'<text x="{middle:.0f}" y="{HEIGHT - 10}" text-anchor="middle">true slowdown; how often it fails</text>')
     for number, (name, points) in enumerate(lines.items()):
         colour = COLOURS[number % len(COLOURS)]
         path = " ".join("{:.1f},{:.1f}".format(*place(x, y)) for x, y in points if x <= FARTHEST)
