@@ -25,7 +25,7 @@ def pairs(count: int, names: list[str], seed: int, spread: dict[str, float]) -> 
 
 
 def test_only_those_go_on_that_do_not_surely_pass_after_thirty_pairs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Thirty fresh pairs for both that were open, thirty more for the slow one alone; what each says rests on all of its own."""
+    """Thirty fresh pairs for both that were open, thirty more for the slow one; what each says rests on its own."""
     asked: list[tuple[int, list[str]]] = []
 
     def measure(course: Course, count: int, stage: str, wanted: Callable[[str], bool]) -> list[Pair]:
