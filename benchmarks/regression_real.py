@@ -35,7 +35,7 @@ from gates.regression.processes import Suite
 from gates.regression.values import FEWEST_PAIRS, Design, Estimate, Pair, Tolerance
 
 LIMIT = Limit(Comparator.BELOW, Tolerance().below, fail_beyond=Tolerance().fail_above)
-DESIGNS = {"idle": Design(first=12, second=30), "hogs": Design(first=16, second=40)}
+DESIGNS = {"idle": Design(first=12, second=30, most=60), "hogs": Design(first=16, second=40, most=80)}  # as `pairs` makes them
 KINDS = ("same", "slower")
 WORK = {"loop": 200, "text": 40, "table": 200}  # equal steps, so that 5 % more of them are 5 % more work
 PACKAGE = """
