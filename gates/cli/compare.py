@@ -6,7 +6,7 @@ import json
 import os
 import secrets
 import shlex
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -82,6 +82,17 @@ def compare_command(
         tolerance=_tolerance(below, fail_above),
         seed=secrets.randbits(31) if seed is None else seed,
         evidence=evidence,
+        options=_given(
+            {
+                "--repo": [repo],
+                "--suite": [suite],
+                "--package": [package],
+                "--parallel": parallel,
+                "--plugin": plugins,
+                "--below": [below if below != "5 %" else None],
+                "--fail-above": [fail_above if fail_above != "2 %" else None],
+            }
+        ),
     )
     comparison = question.asked()
     reports = question.judged(comparison)
@@ -93,7 +104,7 @@ def compare_command(
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What is compared with what, and how surely."""
+    """What is compared with what, and how surely; *options* are those of the command line that another try needs too."""
 
     root: Path
     base: str
@@ -107,6 +118,7 @@ class Question:
     tolerance: Tolerance
     seed: int
     evidence: Path | None
+    options: tuple[str, ...]
 
     def asked(self) -> Comparison:
         """Alone on the machine, in checkouts that are gone afterwards."""
@@ -162,10 +174,8 @@ class Question:
         """The command that measures *name* again."""
         from gates.cli.main import started_as
 
-        suite = ["--suite", self.suite] if self.suite else []
-        package = ["--package", self.package] if self.package else []
         names = [each if each == "." else commit for each, commit in zip(self.names, self._shas, strict=True)]
-        return f"{started_as()} {shlex.join(['compare', *names, '--only', name, *suite, *package])}"
+        return f"{started_as()} {shlex.join(['compare', *names, '--only', name, *self.options])}"
 
     @property
     def _shas(self) -> tuple[str, str]:
@@ -291,6 +301,11 @@ def _commit(root: Path, name: str) -> str:
             raise TreeError(f"not a git repository: {error}", location=str(root), hint="--repo PATH") from None
         raise UsageError(f"no commit is called {name!r}", location=str(root), hint="git branch --all")
     return found
+
+
+def _given(options: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
+    """The options that have a value, as they are typed."""
+    return tuple(part for name, values in options.items() for value in values if value for part in (name, str(value)))
 
 
 def _design(text: str) -> Design:

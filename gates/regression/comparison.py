@@ -99,8 +99,8 @@ def compare(
 
     The benchmarks of *base_tree* are overwritten with the candidate's, so it must be a private checkout, at a path as long as
     that of *candidate_tree* (`checkouts.checked_out` makes both). *tolerance* is for benchmarks that *tolerances* does not
-    name. *pythons* are the interpreters of base and candidate. Every pair
-    is written to `pairs.jsonl` in *evidence* as soon as it is measured. What goes wrong is in `problems` and `broken`.
+    name. *pythons* are the interpreters of base and candidate. Every pair is written to `pairs.jsonl` in *evidence* as soon
+    as it is measured. What goes wrong is in `problems` and `broken`.
     """
     check_installed()
     sides = (Side("base", base_tree, pythons[0]), Side("candidate", candidate_tree, pythons[1]))

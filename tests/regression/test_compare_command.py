@@ -40,15 +40,15 @@ def made(folder: Path) -> Path:
 def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
     """Exit code 1, the row says fail, the commits between are listed, and the line that measures it again is given."""
     root = made(tmp_path)
-    done = gates(root, "compare", "HEAD~2", "HEAD", "--pairs", "12+12", "--seed", "1")
+    done = gates(root, "compare", "HEAD~2", "HEAD", "--pairs", "12+12", "--seed", "1", "--suite", "bench")
     assert done.returncode == Exit.NOT_READY, done.stderr
     row = next(line for line in done.stdout.splitlines() if line.startswith("work "))
     assert " fail " in row
     commits = [line.split(maxsplit=2) for line in done.stderr.splitlines() if line.endswith(("Slower", "Words"))]
     assert [(mark, subject) for mark, _, subject in commits[:1]] == [("*", "Slower")]
     assert commits[1][-1] == "Words"
-    assert "compare " in done.stderr.split("again: ")[1]
-    assert "--only work" in done.stderr
+    again = done.stderr.split("again: ")[1]
+    assert "--only work --suite bench" in again
     assert run_git(root, "worktree", "list").count("\n") == 0
     assert run_git(root, "status", "--porcelain") == ""
 
