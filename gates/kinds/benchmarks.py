@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field, StringConstraints
 
@@ -40,6 +40,10 @@ from gates.model import (
     Rule,
     Unit,
 )
+
+if TYPE_CHECKING:
+    from gates.regression.checkouts import Checkouts
+    from gates.regression.processes import Suite
 
 FEWEST_ROUNDS = 12
 DRIFT = 2.0
@@ -232,9 +236,16 @@ class _Course:
                 overlay(checkouts.candidate, checkouts.base, described.overlaid)
                 parts.append(Part(measurements=(Measurement("valid.base", 0, Unit.COUNT, 1),)))
             if counted:
-                trees = zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True)
-                parts.append(growth.count_both(described, tuple(trees), self.scratch, settings["calibration"]))
+                parts.append(self._counted_both(described, checkouts))
             return together(parts)
+
+    def _counted_both(self, described: Suite, checkouts: Checkouts) -> Part:
+        """Counts of both; when they can't be had, what was compared stands all the same."""
+        trees = tuple(zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True))
+        try:
+            return growth.count_both(described, trees, self.scratch, self.request.gate.settings["calibration"])
+        except GatesError as error:
+            return growth.not_counted(error.said)
 
     def _counted_alone(self) -> Part:
         from gates.regression import suites

@@ -52,6 +52,12 @@ def count_both(suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path, c
     return together([growth(base, candidate), counted(candidate)])
 
 
+def not_counted(why: str) -> Part:
+    """Nothing, and why."""
+    names = [spec.name for spec in CATALOGUE]
+    return Part(findings=(Finding(Level.WARNING, f"nothing was counted: {why}"),), absent=dict.fromkeys(names, why))
+
+
 def count_one(suite: Suite, root: Path, scratch: Path, calibration: str) -> Part:
     """Count the tree at *root* as it is."""
     (candidate,) = count(suite.paths[0], [Tree(root, suite.folders)], scratch, options=suite.options)

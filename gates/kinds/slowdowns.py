@@ -107,12 +107,12 @@ class Compared:
             steps=self._steps(),
             summary=self._summary(),
             expected={"slowdown": tuple(dict.fromkeys(known))},
-            absent={"slowdown": self.found.problems[0]} if self.found.problems else {},
+            absent=dict.fromkeys(("slowdown", "removed"), self.found.problems[0]) if self.found.problems else {},
         )
 
     def _removed(self) -> list[Measurement]:
-        """How many benchmarks of the base's own suite are gone; not measured when that suite could not be read."""
-        if not self.found.estimates and self.found.problems:
+        """How many benchmarks of the base's own suite are gone; not measured when something kept that from being known."""
+        if self.found.problems:
             return []
         known = len(self.found.estimates) + len(self.found.broken) + len(self._gone())
         unaccepted = [name for name in self._gone() if name not in self.settings["accepted_removals"]]

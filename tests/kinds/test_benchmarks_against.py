@@ -288,3 +288,25 @@ def test_a_baseline_that_was_edited_is_an_error_of_the_spec(repository: Reposito
     path.write_text(path.read_text().replace("3.0", "4.0"))
     with pytest.raises(SpecErrors, match="edited by hand"):
         repository.plan({"baseline.count.allocations/*": {"at_most": 0}}, against="none")
+
+
+@pytest.mark.end_to_end
+def test_counts_that_can_not_be_had_are_missed_and_the_comparison_stands(
+    repository: Repository, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two criteria, two reasons."""
+    from gates.kinds import growth
+
+    monkeypatch.setattr(growth, "count", _broken)
+    repository.commit("second")
+    result, report = repository.run(repository.plan({"removed": {"at_most": 0}, **COUNTED}, pairs="12+12"))
+    outcomes = {each.criterion.id: each.outcome for each in report.criteria}
+    assert outcomes["removed"] is Outcome.PASS
+    assert outcomes["growth.bytes/*"] is Outcome.INCONCLUSIVE
+    assert result.absent["growth.bytes"] == "out of order"
+
+
+def _broken(*_: object, **__: object) -> None:
+    from gates.errors import GatesError
+
+    raise GatesError("out of order")
