@@ -184,6 +184,9 @@ def since_last(report: Report, gate: GateReport, reading: Reading) -> str:
     previous = previous_value(report, gate, reading.report, reading.measurement)
     if previous is None:
         return ""
+    if reading.report.criterion.rule is Rule.SLOWDOWN:  # a change already: of one that is about 0 no share can be said
+        points = round((reading.measurement.value - previous) * 100, 1)
+        return f"{'+' if points > 0 else '−'}{abs(points):g} points" if points else "±0"
     return _change(reading.measurement.value, previous, reading.measurement.unit)
 
 
