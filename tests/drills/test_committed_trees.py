@@ -43,6 +43,14 @@ def test_without_a_defect_both_commits_are_the_same_and_the_tree_is_clean(tmp_pa
     assert shown(tmp_path / "tree", "status", "--porcelain") == ""
 
 
+def test_a_file_that_the_defect_takes_away_is_gone_in_the_second_commit(tmp_path: Path) -> None:
+    """Though the first one has it."""
+    tree = build(COMPARED, read_spec(ROOT), ROOT)
+    kept = {path: text for path, text in tree.files.items() if not path.endswith("hedge.py")}
+    write(replace(tree, files=kept), tmp_path / "tree")
+    assert shown(tmp_path / "tree", "diff", "--name-status", "HEAD~1", "HEAD").split() == ["D", "src/gates/recovery/hedge.py"]
+
+
 @pytest.mark.parametrize(
     ("name", "changed"),
     [

@@ -79,7 +79,9 @@ def test_a_load_fails_five_points_below_or_a_fifth_slower_than_the_stored_one(
     tmp_path: Path, errors: float, p99: float, expected: list[Outcome]
 ) -> None:
     """Against the median of accepted runs, one of which was an outlier; with the intervals of what was measured."""
-    store(tmp_path, *({"errors.ratio": 0.01, "latency.p99@steady": each} for each in (0.1, 0.1, 0.7)))
+    store(
+        tmp_path, *({"errors.ratio": 0.01, "latency.p99@steady": each, "latency.p99@warmup": 1.0} for each in (0.1, 0.1, 0.7))
+    )
     assert outcomes(tmp_path, load(errors, p99)) == expected
 
 
