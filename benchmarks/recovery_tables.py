@@ -77,43 +77,47 @@ def rendered(result: dict[str, Any]) -> str:
 
 
 def _measured(result: dict[str, Any]) -> Iterator[str]:
-    yield "# Comparison with the peers"
-    yield ""
+    yield from ("# Comparison with the peers", "")
     yield f"Measured by `benchmarks/compare_recovery.py` on Python {result['python']}: {result['rounds']} rounds of all cases,"
     yield "one after the other in each; the figures are medians of the processor time, all sleeping left out."
     yield f"Peers: {', '.join(f'{name} {number}' for name, number in result['versions'].items())}."
 
 
+def _part(title: str, *lines: str) -> tuple[str, ...]:
+    """The beginning of a part: its title, and what is said before its table."""
+    return f"## {title}", "", *lines
+
+
 def _costs(speed: dict[str, dict[str, float]]) -> Iterator[str]:
-    yield "## What a call costs"
-    yield ""
-    yield "Nanoseconds a call; *added* is over the bare call of the same run. Targets are of the added time; for two failures,"
-    yield "of the whole."
+    yield from _part(
+        "What a call costs",
+        "Nanoseconds a call; *added* is over the bare call of the same run. Targets are of the added time; for two failures,",
+        "of the whole.",
+    )
     for table, cases in speed.items():
         yield from ("", f"### {table.capitalize()}", "", "| case | ns | added | target | |", "|---|---:|---:|---:|---|")
         for name, nanoseconds in cases.items():
             target = TARGETS.get((table, name))
             mark = "" if target is None else ("met" if is_met(table, name, cases) else "**missed**")
             yield f"| {name} | {nanoseconds:.0f} | {nanoseconds - cases['bare']:.0f} | {target or ''} | {mark} |"
-    yield ""
-    yield from reasons(speed)
-    yield ""
+    yield from ("", *reasons(speed), "")
     yield "A listener costs what telling every outcome costs; without one nothing is spent."
 
 
 def _sizes(result: dict[str, Any]) -> Iterator[str]:
-    yield from ("## Size and import", "", "| what | measured | target |", "|---|---:|---:|")
+    yield from (*_part("Size and import"), "| what | measured | target |", "|---|---:|---:|")
     yield f"| bytes a keyed breaker | {result['bytes']['none']:.0f} | 120 |"
     yield f"| bytes a keyed breaker with a window of 100 calls | {result['bytes']['count']:.0f} | 240 |"
     yield f"| import, ms | {result['import_ms']:.1f} | 5 |"
 
 
 def _traps(conformance: dict[str, dict[str, str]]) -> Iterator[str]:
-    yield "## Who falls into which trap"
-    yield ""
-    yield "What the [conformance suite](conformance.md) says; empty is as it should be. pybreaker's decorator guards no"
-    yield "coroutine function, so it is asked through its block, `with breaker.calling():`."
-    yield ""
+    yield from _part(
+        "Who falls into which trap",
+        "What the [conformance suite](conformance.md) says; empty is as it should be. pybreaker's decorator guards no",
+        "coroutine function, so it is asked through its block, `with breaker.calling():`.",
+        "",
+    )
     yield from ("| implementation | of the traps | where it falls |", "|---|---|---|")
     traps = {check.__name__ for check in (*BREAKER_TRAPS, *RETRY_CHECKS)}
     for name, said in conformance.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import configparser
 import os
 import re
@@ -226,3 +227,40 @@ def test_the_last_line_of_ci_is_pytests_own(tmp_path: Path, last: str) -> None:
 def test_the_script_of_ci_is_clean_for_shellcheck() -> None:
     """What nobody runs by hand is read by a machine."""
     assert run("shellcheck", ".ci/run").stdout == ""
+
+
+def endless_waits(tree: ast.AST, *, bounded: bool = False) -> list[int]:
+    """The lines of the loops that only look whether something is so, with no end when it never is."""
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        within = bounded or (isinstance(node, ast.AsyncWith) and "asyncio.timeout(" in ast.unparse(node.items[0]))
+        if isinstance(node, ast.While) and not within and _is_endless(node):
+            found.append(node.lineno)
+        found += endless_waits(node, bounded=within)
+    return found
+
+
+def _is_endless(loop: ast.While) -> bool:
+    text = ast.unparse(loop)
+    told = "monotonic()" in text or "in_time()" in text  # a `waiting.Bound`
+    return not told and (all(map(_only_waits, loop.body)) or "sleep(" in text)
+
+
+def _only_waits(statement: ast.stmt) -> bool:
+    return isinstance(statement, (ast.Pass, ast.Continue, ast.Assert)) or ast.unparse(statement) == "..."
+
+
+def test_no_test_waits_without_a_bound() -> None:
+    """What never comes must be a failure that names it, not a run that hangs until the gate is ended."""
+    lines = {path: endless_waits(ast.parse(path.read_text())) for path in (ROOT / "tests").rglob("*.py")}
+    assert [f"{path}:{line}" for path, found in lines.items() for line in found] == []
+
+
+def test_a_wait_without_a_bound_is_found() -> None:
+    """A loop that passes, sleeps or asserts something else; not one with a clock or a time limit, or that works."""
+    endless = ("pass", "continue", "time.sleep(1)", "await asyncio.sleep(0)", "assert alive()")
+    for body in endless:
+        assert endless_waits(ast.parse(f"async def f():\n  while not x():\n    {body}")) == [2]
+        assert endless_waits(ast.parse(f"async def f():\n  async with asyncio.timeout(1):\n    while x:\n      {body}")) == []
+    for body in ("assert time.monotonic() < end", "work()"):
+        assert endless_waits(ast.parse(f"while not x():\n  {body}")) == []

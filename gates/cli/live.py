@@ -13,14 +13,8 @@ from typing import TextIO
 from gates.cli.console import DIM, GREEN, RED, YELLOW, console, live, paint
 from gates.model import GateReport, Outcome, Plan, PlannedGate, Unit
 from gates.quantity import show
+from gates.report.reading import SIGNS, WORDS
 
-SIGNS = {Outcome.PASS: "✓", Outcome.FAIL: "✗", Outcome.INCONCLUSIVE: "?", Outcome.NOT_APPLICABLE: "–"}
-WORDS = {
-    Outcome.PASS: "pass",
-    Outcome.FAIL: "fail",
-    Outcome.INCONCLUSIVE: "inconclusive",
-    Outcome.NOT_APPLICABLE: "not applicable",
-}
 COLOURS = {Outcome.PASS: GREEN, Outcome.FAIL: RED, Outcome.INCONCLUSIVE: YELLOW, Outcome.NOT_APPLICABLE: DIM}
 EVERY = 0.25
 

@@ -109,9 +109,9 @@ def check(
 
 
 def worse(first: InvariantOutcome, second: InvariantOutcome) -> InvariantOutcome:
-    """The outcome with the higher measurements; of equal ones the *second*, which examined more."""
+    """The outcome with the higher measurements, else the one that says nothing; of equal ones the *second*, which saw more."""
     return first if _severity(first) > _severity(second) else second
 
 
-def _severity(outcome: InvariantOutcome) -> float:
-    return sum(measurement.value for measurement in outcome.measurements)
+def _severity(outcome: InvariantOutcome) -> tuple[float, bool]:
+    return sum(measurement.value for measurement in outcome.measurements), not outcome.measurements

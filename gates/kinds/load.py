@@ -17,6 +17,7 @@ from gates import codec
 from gates.errors import GatesError
 from gates.fields import Duration, Rate, Settings
 from gates.kinds import stored
+from gates.kinds.failure import failed_to_run
 from gates.load.metrics import catalogue
 from gates.load.plan import LoadPlan
 from gates.load.reading import read_scenario
@@ -25,7 +26,6 @@ from gates.load.scenario import changed
 from gates.load.validity import valid_criteria
 from gates.model import Execution, Finding, GateResult, KindContext, KindPlan, Level, Request, Unit, Window
 from gates.quantity import show
-from gates.target.error import TargetError
 from gates.target.proxy.settings import ProxySettings
 
 if TYPE_CHECKING:
@@ -80,17 +80,7 @@ class LoadKind:
         try:
             return _Gate(request, started, began).run()
         except GatesError as error:
-            tail = error.tail if isinstance(error, TargetError) else None
-            return GateResult(
-                request.gate.name,
-                Execution.FAILED_TO_RUN,
-                started,
-                time.monotonic() - began,
-                exhibits=(tail,) if tail else (),
-                reason=error.said,
-                steps=(error.hint,) if error.hint else (),
-                attempt=request.attempt,
-            )
+            return failed_to_run(request, error, started, time.monotonic() - began)
 
 
 class _Gate:

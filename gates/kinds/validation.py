@@ -17,6 +17,7 @@ from gates.faults import FAULTS
 from gates.faults.spec import FaultSpec, overlap, planned
 from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
+from gates.kinds.failure import failed_to_run
 from gates.kinds.honesty import PERIOD, vital, watched
 from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.flows import mistake
@@ -28,7 +29,6 @@ from gates.model import (
     Comparator,
     Comparison,
     Criterion,
-    Execution,
     GateResult,
     KindContext,
     KindPlan,
@@ -40,7 +40,6 @@ from gates.model import (
     Unit,
 )
 from gates.quantity import show
-from gates.target.error import TargetError
 
 FEWEST_OPERATIONS = 200
 FEWEST_POLLS = 20
@@ -171,17 +170,7 @@ class Validation:
         try:
             course = run_trial(plan, request, invariants)
         except GatesError as error:
-            tail = error.tail if isinstance(error, TargetError) else None
-            return GateResult(
-                request.gate.name,
-                Execution.FAILED_TO_RUN,
-                started,
-                time.monotonic() - began,
-                exhibits=(tail,) if tail else (),
-                reason=error.said,
-                steps=(error.hint,) if error.hint else (),
-                attempt=request.attempt,
-            )
+            return failed_to_run(request, error, started, time.monotonic() - began)
         return described(plan, course, request, started, time.monotonic() - began)
 
 

@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Mapping
-from contextlib import suppress
 
+from gates.node.background import Background
 from gates.node.context import ResilientRuntimeContext
 from gates.node.errors import FAILURES
 from gates.node.metrics_runtime import RuntimeMetrics
@@ -39,12 +39,14 @@ _BREAKERS = {
 _MODE_OF = {"ledger_write": READ_ONLY, "ledger_read": STALE, "dag_write": OUTBOX, "dag_read": NO_BLOCKS}
 
 
-class Degradation:
+class Degradation(Background):
     """Looks at the dependencies, closes breakers whose dependency is back, and says what the node does worse now.
 
     Attributes:
         up: by dependency, whether it answered when it was last looked at.
     """
+
+    task_name = "degradation"
 
     def __init__(
         self,
@@ -66,7 +68,6 @@ class Degradation:
         self.up = dict.fromkeys(attempts, True)
         self._shed_at = float("-inf")
         self._shown = dict.fromkeys(MODES, False)
-        self._task: asyncio.Task[None] | None = None
         for mode in MODES:
             metrics.degraded.labels(mode).set(0)
 
@@ -103,17 +104,6 @@ class Degradation:
         return self._context.breakers[name].state is CircuitState.OPEN
 
     # --- finding out --------------------------------------------------------------------------------------------------
-
-    def start(self) -> None:
-        """Begin to look, in the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="degradation")
-
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     async def _run(self) -> None:
         while True:

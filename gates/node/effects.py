@@ -13,6 +13,7 @@ from contextlib import suppress
 
 from gates.node import ledger, motion
 from gates.node.assembly import Assembly
+from gates.node.background import Background
 from gates.node.errors import FAILURES, Refusal
 from gates.node.judging import Effect
 from gates.node.metrics_governance import GovernanceMetrics
@@ -23,7 +24,7 @@ BATCH = 500
 PACE = 0.2
 
 
-class Effects:
+class Effects(Background):
     """Carries out the effects of executed proposals.
 
     Args:
@@ -31,6 +32,8 @@ class Effects:
         setters: by the name of a parameter, what makes a new value count; `capacity` is the ledger's.
         grant: mana of an account that is opened because a budget is paid to it.
     """
+
+    task_name = "effects"
 
     def __init__(
         self,
@@ -48,18 +51,6 @@ class Effects:
         self._setters, self._grant, self._now = setters, grant, now
         self._seen = 0
         self._set: dict[str, int] = {}
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to carry effects out, in the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="effects")
-
-    async def stop(self) -> None:
-        """Stop; the next start goes on with what was not carried out."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     async def _run(self) -> None:
         while True:

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from typing import Any, NoReturn, Protocol
 from urllib.parse import urlsplit
 
+from gates.node.background import Background
 from gates.node.clock import now_ms
 from gates.node.detector import State
 from gates.node.directory import Directory, Peer, Verdict
@@ -39,7 +40,7 @@ class Contact(Protocol):
     async def greet(self, url: str, greeting: Mapping[str, Any], nonce: str, timeout: float) -> dict[str, Any]: ...
 
 
-class Federation(Directory):
+class Federation(Directory, Background):
     """The members, and a task that looks at them.
 
     Args:
@@ -48,6 +49,8 @@ class Federation(Directory):
     Attributes:
         polled: whether every peer was looked at since the start.
     """
+
+    task_name = "federation"
 
     def __init__(
         self,
@@ -65,23 +68,15 @@ class Federation(Directory):
         self.polled = False
         self._draw = draw
         self._news = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self._contact: Contact | None = None
 
     # --- life ---------------------------------------------------------------------------------------------------------
 
-    def start(self, contact: Contact) -> None:
-        """Begin to look at the peers, through *contact*."""
+    def look_through(self, contact: Contact) -> None:
+        """Ask the peers through *contact* from now on; due before the start."""
         self._contact = contact
-        self._task = asyncio.create_task(self._watch(), name="federation")
 
-    async def stop(self) -> None:
-        """Look no more."""
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.gather(self._task, return_exceptions=True)
-
-    async def _watch(self) -> None:
+    async def _run(self) -> None:
         """Poll for ever, earlier when there is news to spread."""
         while True:
             self._news.clear()

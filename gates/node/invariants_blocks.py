@@ -11,7 +11,10 @@ from gates.node.proof import cid_of
 
 
 class ReceiptsVerify(OverFederation):
-    """Every completed job has a receipt that its executor signed over this job and this result."""
+    """Every completed job has a receipt that its executor signed over this job and this result.
+
+    A receipt that no node holds can't be verified: while all that were seen hold, nothing is measured.
+    """
 
     name = "receipts-verify"
     summary = "Every completed job's receipt is signed by its executor, and names the job and the CID of its result."
@@ -20,14 +23,25 @@ class ReceiptsVerify(OverFederation):
     def found(self, _history: Sequence[Operation], _before: Federation, after: Federation) -> InvariantOutcome:
         dids = {node.did for node in after.nodes.values()}
         done = [job for node in after.nodes.values() for job in node.jobs if job.status == "Completed"]
-        wrong = [job for job in done if job.receipt in after.blocks and not vouches(after.blocks[job.receipt], job, dids)]
-        wrong += [job for job in done if not job.receipt]
-        seen = sum(job.receipt in after.blocks for job in done)
-        rows = [("completed jobs", len(done)), ("receipts found", seen), ("receipts that don't hold", len(wrong))]
+        found = [job for job in done if job.receipt in after.blocks]
+        without = [job for job in done if not job.receipt]
+        unseen = [job for job in done if job.receipt and job.receipt not in after.blocks]
+        wrong = [job for job in found if not vouches(after.blocks[job.receipt], job, dids)] + without
+        rows = [
+            ("completed jobs", len(done)),
+            ("receipts found", len(found)),
+            ("jobs that name no receipt", len(without)),
+            ("receipts that no node holds", len(unseen)),
+            ("receipts that don't hold", len(wrong)),
+        ]
+        measured = census("receipts.unverified", len(wrong), len(found) + len(without))
         return InvariantOutcome(
-            census("receipts.unverified", len(wrong), len(done)),
+            measured if wrong or not unseen else (),
             table("Receipts, verified here", ("what", "count"), rows),
-            named("a receipt that does not hold, by job", [job.id for job in wrong]),
+            (
+                *named("a receipt that does not hold, by job", [job.id for job in wrong]),
+                *named("receipts that no node holds, so that nobody can verify them, by job", [job.id for job in unseen]),
+            ),
         )
 
 

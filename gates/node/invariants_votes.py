@@ -95,35 +95,59 @@ class OneVoteAMember(OverFederation):
 
 
 class TalliesRight(OverFederation):
-    """Every node shows the tally that the signed votes add up to, and a close that follows from it."""
+    """Every node shows the tally that the signed votes add up to, and every close follows from it.
+
+    What a node shows of a proposal that nobody signed is wrong on that node.
+    """
 
     name = "tallies-equal-the-votes"
     summary = "On every node the tally of every proposal is what its votes add up to."
     metrics = (spec("tally.wrong", "Proposals on a node whose tally or outcome is not what the votes add up to", 20),)
 
     def found(self, _history: Sequence[Operation], _before: Federation, after: Federation) -> InvariantOutcome:
-        expected = {block.cid: self._expected(after, block) for block in after.of("icn/proposal")}
-        wrong = []
+        closes: dict[str, list[Block]] = {}
+        for close in after.of("icn/close"):
+            closes.setdefault(link(close.document["proposal"]), []).append(close)
+        expected = {block.cid: judged(after, block, closes.get(block.cid, ())) for block in after.of("icn/proposal")}
+        wrong: list[tuple[str, str]] = []
+        unsigned: list[tuple[str, str]] = []
         for name, node in after.nodes.items():
             shown = {proposal["id"]: proposal for proposal in node.proposals}
-            wrong += [(name, cid) for cid, right in expected.items() if not _right(shown.get(cid), *right)]
-        votes = sum(sum(sums.values()) for sums, _ in expected.values())
-        rows = [(name, len(node.proposals), sum(other == name for other, _ in wrong)) for name, node in after.nodes.items()]
+            wrong += [(name, cid) for cid, right in expected.items() if right is None or not _right(shown.get(cid), *right)]
+            unsigned += [(name, cid) for cid in shown if cid not in expected]
+        votes = sum(sum(right[0].values()) for right in expected.values() if right)
+        offenders = Counter(name for name, _ in wrong + unsigned)
+        rows = [(name, len(node.proposals), offenders[name]) for name, node in after.nodes.items()]
         return InvariantOutcome(
-            census("tally.wrong", len(wrong), len(expected) * len(after.nodes)),
+            census("tally.wrong", len(wrong) + len(unsigned), len(expected) * len(after.nodes) + len(unsigned)),
             table(f"Tallies of {len(expected):,} proposals over {votes:,} votes", ("node", "proposals", "wrong"), rows),
-            named("a tally that the votes don't add up to", [f"{cid} on {name}" for name, cid in wrong]),
+            (
+                *named("a tally or a close that the votes don't add up to", [f"{cid} on {name}" for name, cid in wrong]),
+                *named("a proposal that is shown and that nobody signed", [f"{cid} on {name}" for name, cid in unsigned]),
+            ),
         )
 
-    def _expected(self, after: Federation, proposal: Block) -> tuple[dict[str, int], str]:
-        """Tally and outcome of *proposal*; the outcome is empty while it is open."""
-        counted = counting(after, proposal)
-        closes = [block for block in after.of("icn/close") if link(block.document["proposal"]) == proposal.cid]
-        if not closes:
-            return tally(counted), ""
-        sent = {link(vote) for vote in closes[0].document["votes"]}
-        sums = tally([vote for vote in counted if vote.cid in sent])
-        return sums, outcome(sums, proposal)
+
+def judged(after: Federation, proposal: Block, closes: Sequence[Block]) -> tuple[dict[str, int], str] | None:
+    """Tally and outcome of *proposal* as nodes must show it, the outcome empty while it is open; None when a close is wrong.
+
+    Of several closes nodes show the one with the lowest CID; the others must follow from their votes too, to the same end.
+    """
+    counted = counting(after, proposal)
+    ends = [_ended(proposal, close, counted) for close in closes]
+    if not ends:
+        return tally(counted), ""
+    contradict = len({end[1] for end in ends if end}) > 1
+    return None if contradict or None in ends else ends[0]
+
+
+def _ended(proposal: Block, close: Block, counted: Sequence[Block]) -> tuple[dict[str, int], str] | None:
+    """What the votes that *close* names add up to, and the outcome; None unless the proposal's home says the same."""
+    told, sent = close.document, {link(vote) for vote in close.document["votes"]}
+    sums = tally([vote for vote in counted if vote.cid in sent])
+    end = sums, outcome(sums, proposal)
+    stated = {option: told.get(option) for option in sums}, told.get("status")
+    return end if stated == end and told["node"] == proposal.document["node"] else None
 
 
 def _right(shown: Mapping[str, Any] | None, sums: Mapping[str, int], ended: str) -> bool:

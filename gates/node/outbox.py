@@ -15,6 +15,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
+from gates.node.background import Background
 from gates.node.cid import cid_of
 from gates.node.dag import DEFERRED, LARGEST_BLOCK, REFUSED, Block, Dag, checked
 from gates.node.errors import FAILURES, Refusal
@@ -42,17 +43,18 @@ def put(tx: Transaction, data: bytes, codec: int, author: str) -> str:
     return cid
 
 
-class Anchorer:
+class Anchorer(Background):
     """Moves the outbox of *ledger* into *dag*.
 
     Args:
         draw: uniform numbers in [0, 1) for the jitter of the pauses after failures.
     """
 
+    task_name = "anchorer"
+
     def __init__(self, ledger: Storage, dag: Dag, *, draw: Callable[[], float] = random.random) -> None:
         self._ledger, self._dag, self._draw = ledger, dag, draw
         self._woken = asyncio.Event()
-        self._task: asyncio.Task[None] | None = None
         self.failures = 0
 
     @property
@@ -66,17 +68,6 @@ class Anchorer:
         """How many blocks of this node its own block store refused; they stay in the outbox. Raises StoreUnavailable."""
         ((kept,),) = self._ledger.read("SELECT count(*) FROM outbox WHERE refused IS NOT NULL")
         return int(kept)
-
-    def start(self) -> None:
-        """Begin to anchor in the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="anchorer")
-
-    async def stop(self) -> None:
-        """Stop after what is being written; what waits is anchored by the next start."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     def wake(self) -> None:
         """Look soon, when no pause after a failure is under way."""

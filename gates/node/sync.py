@@ -14,10 +14,10 @@ import random
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Protocol
 
+from gates.node.background import Background
 from gates.node.cid import decode, parse
 from gates.node.dag import DEFERRED, REFUSED, Block, Dag, checked, key_of
 from gates.node.errors import PeerUnavailable, Refusal
@@ -50,7 +50,7 @@ class _Tail:
     rounds: int = 0
 
 
-class Sync:
+class Sync(Background):
     """Keeps *dag* the same as the peers'.
 
     Args:
@@ -59,6 +59,8 @@ class Sync:
         now: wall clock in milliseconds.
         draw: uniform numbers in [0, 1): the jitter, and which peer is next.
     """
+
+    task_name = "sync"
 
     def __init__(
         self,
@@ -76,18 +78,6 @@ class Sync:
         self._tails: dict[str, _Tail] = {}
         self._resting: OrderedDict[str, int] = OrderedDict()
         self._round = asyncio.Lock()
-        self._task: asyncio.Task[None] | None = None
-
-    def start(self) -> None:
-        """Begin to pull in the running event loop."""
-        self._task = asyncio.create_task(self._run(), name="sync")
-
-    async def stop(self) -> None:
-        """Stop; a batch that is being written is written."""
-        if self._task is not None:
-            self._task.cancel()
-            with suppress(asyncio.CancelledError):
-                await self._task
 
     async def _run(self) -> None:
         while True:

@@ -18,6 +18,7 @@ from random import Random
 from typing import Any
 
 import pytest
+from waiting import Bound, await_that
 
 from gates import codec, registry
 from gates.errors import GatesError
@@ -355,8 +356,7 @@ def test_readiness_is_polled_with_the_targets_headers(server: Any) -> None:
     """Ten times a second, until told to stop; a server that hangs up has given no answer."""
     poller = Poller("b", f"http://127.0.0.1:{server.server_port}/ready", {"X-API-Key": "k"}, time.monotonic)
     poller.start()
-    while len(poller.polls) < 3:
-        assert poller.is_alive()
+    await_that(lambda: len(poller.polls) >= 3, "three polls are answered")
     poller.finish()
     assert {poll.code for poll in poller.polls} == {501}
     asked_at = sorted(poll.asked for poll in poller.polls)
@@ -377,8 +377,7 @@ def test_slow_answers_do_not_slow_the_polls(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(Poller, "_ask", wait)
     poller = Poller("b", "http://127.0.0.1:1/ready", {}, lambda: asked_for.append(time.monotonic()) or asked_for[-1])
     poller.start()
-    while len(asked_for) < 10:
-        assert poller.is_alive()
+    await_that(lambda: len(asked_for) >= 10, "ten polls are sent")
     answer.set()
     poller.finish()
     assert len(poller.polls) >= 3
@@ -414,6 +413,14 @@ def test_the_worse_of_two_answers_counts() -> None:
     assert worse(outcome(3, 10), outcome(0, 12)) == outcome(3, 10)
     assert worse(outcome(0, 10), outcome(1, 12)) == outcome(1, 12)
     assert worse(outcome(0, 10), outcome(0, 12)) == outcome(0, 12)
+
+
+def test_an_answer_that_says_nothing_is_worse_than_a_good_one() -> None:
+    """What could not be told before the retries is not made up for by them; what is wrong for certain counts more."""
+    silent = InvariantOutcome(())
+    good, bad = (InvariantOutcome((Measurement("receipts.unverified", value, Unit.COUNT, 9),)) for value in (0, 1))
+    assert worse(silent, good) == worse(good, silent) == silent
+    assert worse(silent, bad) == worse(bad, silent) == bad
 
 
 def test_the_invariant_of_the_guide_works() -> None:
@@ -673,7 +680,8 @@ def test_an_interrupted_run_leaves_its_history_and_no_process(tmp_path: Path) ->
     history = tmp_path / "crash/evidence/history.jsonl.gz"
     with subprocess.Popen([sys.executable, "-c", INTERRUPTED, str(tmp_path / "request.json")], stderr=subprocess.PIPE) as child:
         # the fault begins at 0.6 s, when node-a has about 30 jobs
-        while stored_jobs(tmp_path / "crash/target/data/node-a/ledger.db") < 60:
+        database, in_time = tmp_path / "crash/target/data/node-a/ledger.db", Bound("node-a stores 60 jobs")
+        while in_time() and stored_jobs(database) < 60:
             assert child.poll() is None
         child.send_signal(signal.SIGINT)
         _, errors = child.communicate(timeout=20)

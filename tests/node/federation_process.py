@@ -8,13 +8,14 @@ import secrets
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any
+
+from waiting import PATIENCE, await_that
 
 from gates.node.clock import now_ms
 from gates.node.identity import Identity
@@ -23,7 +24,6 @@ from gates.target.ports import free_ports
 
 KEY = "key-of-the-tests"
 NODE = (sys.executable, "-m", "gates.node")
-PATIENCE = 30.0
 Route = Callable[[str, str, int], str]
 
 
@@ -162,11 +162,3 @@ def running_federation(
         for node in federation:
             await_that(node.ready, f"{node.name} is ready")
         yield federation
-
-
-def await_that(holds: Callable[[], bool], what: str, *, limit: float = PATIENCE) -> None:
-    """Look until it holds; an AssertionError that says *what* did not come."""
-    end = time.monotonic() + limit
-    while not holds():
-        assert time.monotonic() < end, f"not within {limit:g} s: {what}"
-        time.sleep(0.01)

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from prometheus_client import CollectorRegistry
+from waiting import soon
 
 from gates.node import api_peer, jobbook, jobpages, ledger, lifecycle, outbox
 from gates.node.auction import Auction
@@ -95,9 +96,8 @@ class MeshNode:
 
     async def until(self, job: str, *statuses: str) -> dict[str, Any]:
         """The job once it has one of *statuses*."""
-        while (shown := self.job(job))["status"] not in statuses:
-            await asyncio.sleep(0.001)
-        return shown
+        await soon(lambda: self.job(job)["status"] in statuses, f"{job} is {' or '.join(statuses)}")
+        return self.job(job)
 
     def account(self) -> tuple[int, int]:
         """Balance and reserved mana."""

@@ -15,6 +15,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from waiting import Bound
+
 NODE = (sys.executable, "-m", "gates.node")
 KEY = "key-of-the-tests"
 ECHO = {"manifest_cid": "bafyjobmanifest", "spec_json": {"kind": {"Echo": {"payload": "hello"}}}, "cost_mana": 10}
@@ -82,11 +84,12 @@ class RunningNode:
 
     def finished(self) -> list[Any]:
         """All jobs, once every one of them has ended."""
-        final = {"Completed", "Failed", "Cancelled"}
-        while True:
+        final, in_time = {"Completed", "Failed", "Cancelled"}, Bound("every job has ended")
+        while in_time():
             found = self.jobs()
             if {job["status"] for job in found} <= final:
-                return found
+                break
+        return found
 
     def jobs(self) -> list[Any]:
         jobs: list[Any] = self.ask("GET", "/mesh/jobs")[1]["jobs"]
@@ -120,7 +123,8 @@ def running_node(
 
 def await_started(node: RunningNode) -> None:
     """Wait until the node serves; it printed its address just before."""
-    while node.process.poll() is None:
+    in_time = Bound(f"{node.name} serves")
+    while in_time() and node.process.poll() is None:
         with suppress(ConnectionError):
             if node.ask("GET", "/startup")[0] == 200:
                 return

@@ -16,6 +16,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route as Served
+from waiting import soon
 
 from gates.node.api_federation import ROUTES
 from gates.node.auth import EXEMPT, Gatekeeper
@@ -45,8 +46,7 @@ async def serving(app: Any, listener: socket.socket) -> AsyncIterator[None]:
     configuration = uvicorn.Config(app, lifespan="off", ws="none", log_level="critical", timeout_graceful_shutdown=1)
     server = _Server(configuration)
     task = asyncio.create_task(server.serve([listener]))
-    while not server.started:
-        await asyncio.sleep(0.001)
+    await soon(lambda: server.started, "the server has started")
     try:
         yield
     finally:
@@ -81,7 +81,8 @@ class SmallNode:
         self.client.start()
         try:
             async with serving(self._app([*ROUTES, *more]), self._listener):
-                self.federation.start(self.client)
+                self.federation.look_through(self.client)
+                self.federation.start()
                 try:
                     yield self
                 finally:

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from federation_process import Federation, Node, await_that, running_federation
+from federation_process import Federation, Node, running_federation
+from waiting import await_that
 
 from gates.node.identity import Identity
 

@@ -249,6 +249,65 @@ def test_an_executed_allocation_accounts_for_what_it_minted() -> None:
     assert value(jobs.ManaConserved(), after)[1] == 0
 
 
+def findings(invariant: jobs.OverFederation, after: Told, before: Any = BEFORE) -> tuple[list[float], str]:
+    """The values that *invariant* measures, none when it can't say, and what it tells."""
+    outcome = invariant.check(HISTORY, before, after.observed())
+    return [each.value for each in outcome.measurements], " ".join(finding.message for finding in outcome.findings)
+
+
+def opened(it: Told) -> None:
+    """An account of its own grant was opened on node-b."""
+    sums("node-b", accounts=1, minted=1000, balances=1000)(it)
+
+
+def without_a_before(it: Told) -> Any:
+    return {"nodes": {}, "blocks": {}}
+
+
+def with_a_node_less(it: Told) -> Any:
+    return {**BEFORE, "nodes": {"node-a": BEFORE["nodes"]["node-a"]}}
+
+
+def with_accounts_opened(it: Told) -> Any:
+    opened(it)
+    return BEFORE
+
+
+def with_an_account_opened_where_another_is_gone(it: Told) -> Any:
+    sums("node-a", accounts=-1)(it)
+    opened(it)
+    return BEFORE
+
+
+@pytest.mark.parametrize(
+    "since",
+    [without_a_before, with_a_node_less, with_accounts_opened, with_an_account_opened_where_another_is_gone],
+    ids=lambda since: since.__name__,
+)
+def test_what_was_minted_beside_grants_is_unknown_and_no_zero(since: Callable[[Told], Any]) -> None:
+    """An account comes with a grant, and what it was nobody signs: nothing is measured, so that no criterion passes."""
+    before = since(after := told())
+    measured, said = findings(jobs.ManaConserved(), after, before)
+    assert measured == []
+    assert "can't be told" in said
+
+
+def test_an_imbalance_is_told_also_where_the_minted_is_unknown() -> None:
+    """What is wrong for certain fails; that more may be wrong is said beside it."""
+    opened(after := told())
+    sums("node-a", balances=5)(after)
+    measured, said = findings(jobs.ManaConserved(), after)
+    assert measured == [5]
+    assert "can't be told" in said
+    assert "does not add up on: node-a" in said
+
+
+def test_an_account_that_is_gone_with_its_mana_is_an_imbalance() -> None:
+    """Fewer accounts are no reason not to look."""
+    sums("node-b", accounts=-1, minted=-1000, balances=-1000)(after := told())
+    assert findings(jobs.ManaConserved(), after)[0] == [1000]
+
+
 # --- receipts and blocks ----------------------------------------------------------------------------------------------
 
 
@@ -309,6 +368,21 @@ def test_a_signature_of_another_kind_of_document_does_not_hold() -> None:
     del document["signature"]
     job["receipt"] = it.block(encode(signed("icn/vote", document, it.who["node-a"])))
     assert value(blocks.ReceiptsVerify(), it)[1] == 1
+
+
+def test_a_receipt_that_no_node_holds_is_not_counted_as_verified() -> None:
+    """It is unknown whether it holds, so nothing is measured; one that was seen and does not hold fails all the same."""
+    after = told()
+    after.job("node-b", "5")
+    lost = after.nodes["node-b"]["jobs"][1]
+    del after.blocks[lost["receipt"]]
+    measured, said = findings(blocks.ReceiptsVerify(), after)
+    assert measured == []
+    assert said == f"receipts that no node holds, so that nobody can verify them, by job: {lost['id']}"
+    forged(by=None)(after)
+    (measurement,) = blocks.ReceiptsVerify().check(HISTORY, BEFORE, after.observed()).measurements
+    assert (measurement.value, measurement.n) == (1, 2)
+    assert lost["id"] in findings(blocks.ReceiptsVerify(), after)[1]
 
 
 def lacking(name: str, which: Callable[[Told], str]) -> Bend:
@@ -416,6 +490,56 @@ def test_a_close_follows_from_its_votes(counted: tuple[str, ...], status: str, w
     for node in after.nodes.values():
         node["proposals"][0]["status"] = status
     assert value(votes.TalliesRight(), after)[1] == wrong
+
+
+@pytest.mark.parametrize("gone", [True, False], ids=["no block", "a block that nobody signed"])
+def test_a_proposal_that_is_shown_and_that_nobody_signed_is_wrong(gone: bool) -> None:
+    """What a node shows without a block is looked at as well, on the nodes that show it."""
+    after = told()
+    second = after.proposal("node-a", key="second")
+    block = decode(base64.b64decode(after.blocks.pop(second)))
+    if not gone:
+        after.block(encode({**block, "signature": bytes(64)}))
+    del after.nodes["node-b"]["proposals"][1]
+    assert value(votes.TalliesRight(), after) == ("tally.wrong", 1, 3)
+
+
+EVEN = Tally(1, 1, 0)
+
+
+def close_twice(it: Told, *, options: str = "yes no", sums: Tally = EVEN, status: str = "Accepted") -> None:
+    """A sound close that all nodes show, and a second one after it or before it."""
+    shown = proposal_of(it)
+    names = {vote["option"].lower(): vote["cid"] for vote in shown["votes"]}
+    it.close("node-a", shown["id"], list(names.values()), EVEN, "Accepted")
+    it.close("node-a", shown["id"], [names[option] for option in options.split()], sums, status)
+    for node in it.nodes.values():
+        node["proposals"][0]["status"] = "Accepted"
+
+
+@pytest.mark.parametrize(
+    ("second", "wrong"),
+    [
+        ({}, 0),
+        ({"status": "Rejected"}, 2),
+        ({"sums": Tally(2, 0, 0)}, 2),
+        ({"options": "no", "sums": Tally(0, 1, 0), "status": "Rejected"}, 2),
+        ({"options": "no", "sums": Tally(0, 1, 0), "status": "Accepted"}, 2),
+    ],
+    ids=["the same", "another status", "another tally", "another outcome", "a status that does not follow"],
+)
+def test_every_close_of_a_proposal_must_follow_from_its_votes(second: dict[str, Any], wrong: int) -> None:
+    """Whichever comes first by its CID: a home that closes twice in different ways has broken its word."""
+    close_twice(after := told(), **second)
+    assert value(votes.TalliesRight(), after)[1] == wrong
+
+
+def test_a_close_by_another_node_than_the_proposals_home_is_wrong() -> None:
+    """Only the home may close, so that there is one outcome."""
+    after = told()
+    shown = proposal_of(after)
+    after.close("node-b", shown["id"], [vote["cid"] for vote in shown["votes"]], Tally(1, 1, 0), "Accepted")
+    assert value(votes.TalliesRight(), after)[1] == 2
 
 
 def test_members_change_by_what_a_proposal_builds_on() -> None:

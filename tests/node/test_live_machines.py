@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from federation_process import Federation, Node, await_that, running_federation
+from federation_process import Federation, Node, running_federation
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import (
@@ -24,6 +24,7 @@ from hypothesis.stateful import (
     rule,
     run_state_machine_as_test,
 )
+from waiting import await_that
 
 from gates.node.identity import Identity
 

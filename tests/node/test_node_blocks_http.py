@@ -12,7 +12,8 @@ from typing import Any
 
 import pytest
 from block_stores import AUTHOR, with_dag
-from federation_process import Federation, await_that, running_federation
+from federation_process import Federation, running_federation
+from waiting import await_that
 
 from gates.node.api_dag import ROUTES
 from gates.node.cid import DAG_CBOR, RAW, Cid, cid_of, encode, link

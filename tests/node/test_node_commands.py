@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from waiting import Bound, await_that
 
 from gates.node import fleet
 from gates.node.fleet import STATE, FleetError, Member, is_running, started_at
@@ -168,8 +169,7 @@ def test_a_killed_node_is_started_again_and_ended_with_the_others(tmp_path: Path
     try:
         killed = fleet.load(folder).members[1]
         os.kill(killed.pid, signal.SIGKILL)
-        while is_running(killed):
-            continue
+        await_that(lambda: not is_running(killed), "node-b, which was killed, has ended")
         shown = gates("federation", "status", folder=tmp_path)
         assert shown.returncode == 1
         assert re.search(r"node-b +http\S+ +ended", shown.stdout)
@@ -193,8 +193,7 @@ def test_a_federation_comes_up_again_on_its_data(tmp_path: Path) -> None:
         started = gates("federation", "up", "-n", "2", "--detach", "--json", folder=tmp_path)
         try:
             dids.append([node["did"] for node in json.loads(started.stdout)["nodes"]])
-            while any(state["peers"] != "1/1 alive" for state in _states(tmp_path)):
-                continue
+            _settled(tmp_path, "1/1 alive")
         finally:
             gates("federation", "down", folder=tmp_path)
     assert dids[0] == dids[1]
@@ -206,12 +205,14 @@ def _states(folder: Path) -> list[dict[str, Any]]:
     return states
 
 
-def _settled(folder: Path) -> list[dict[str, Any]]:
+def _settled(folder: Path, peers: str = "2/2 alive") -> list[dict[str, Any]]:
     """The states, once every node has met the others."""
-    while True:
+    in_time = Bound(f"every node shows {peers}")
+    while in_time():
         states = _states(folder)
-        if all(state["peers"] == "2/2 alive" for state in states):
-            return states
+        if all(state["peers"] == peers for state in states):
+            break
+    return states
 
 
 @pytest.mark.end_to_end
@@ -235,8 +236,7 @@ def test_nodes_end_when_their_command_is_killed(tmp_path: Path) -> None:
         nodes = fleet.load(tmp_path / "data").members
         running.kill()
         running.communicate(timeout=30)
-        while any(is_running(member) for member in nodes):
-            continue
+        await_that(lambda: not any(is_running(member) for member in nodes), "the nodes of a killed command have ended")
 
 
 @pytest.mark.end_to_end

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import fcntl
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from node_process import KEY, RunningNode, Start
+from waiting import await_that
 
 pytestmark = pytest.mark.end_to_end
 WAL_LOCKS = 120, 8
@@ -38,12 +39,6 @@ def ready(node: RunningNode) -> tuple[int, Any]:
     return node.ask("GET", "/ready")
 
 
-def until(holds: Callable[[], bool]) -> None:
-    """Ask until it is so; a test that hangs here is ended by the run's own limit."""
-    while not holds():
-        pass
-
-
 def put(node: RunningNode, data: str = "aGVsbG8=") -> int:
     return node.ask("POST", "/dag/put", {"data": data})[0]
 
@@ -54,7 +49,7 @@ def test_a_ledger_that_takes_no_writes_makes_the_node_read_only(start: Start) ->
     job = node.submit("before")[1]["job_id"]
     node.finished()
     with write_locked(node.data / "ledger.db"):
-        until(lambda: ready(node)[1]["read_only"])
+        await_that(lambda: ready(node)[1]["read_only"], "the node shows itself as read-only")
         status, state = ready(node)
         assert (status, state["ready"], state["checks"]["mana_ledger_available"]) == (503, False, False)
         assert state["checks"]["dag_store_available"] is True
@@ -67,7 +62,7 @@ def test_a_ledger_that_takes_no_writes_makes_the_node_read_only(start: Start) ->
         assert put(node) == 200
         assert node.ask("GET", "/live")[0] == node.ask("GET", "/health")[0] == 200
         assert node.metric('icn_degraded{mode="read_only"}') == 1
-    until(lambda: ready(node)[0] == 200)
+    await_that(lambda: ready(node)[0] == 200, "the node is ready again")
     assert ready(node)[1]["degraded"] == []
     assert node.submit("locked")[0] == 200
     assert sum(found["idempotency_key"] == "locked" for found in node.finished()) == 1
@@ -80,7 +75,7 @@ def test_a_balance_that_cannot_be_read_is_served_with_its_age(start: Start) -> N
     node = start()
     did, before = node.did, node.balance()
     with unreadable(node.data / "ledger.db"):
-        until(lambda: "stale_balances" in ready(node)[1]["degraded"])
+        await_that(lambda: "stale_balances" in ready(node)[1]["degraded"], "stale balances are shown as a degradation")
         status, answer = node.ask("GET", f"/account/{did}/mana")
         assert (status, answer["balance"], answer["stale"]) == (200, before, True)
         assert answer["age_seconds"] >= 0
@@ -88,7 +83,7 @@ def test_a_balance_that_cannot_be_read_is_served_with_its_age(start: Start) -> N
         assert node.ask("GET", "/live")[0] == node.ask("GET", "/status")[0] == 200
         assert node.ask("GET", "/health")[0] == 503
         assert put(node) == 200
-    until(lambda: "stale" not in node.ask("GET", "/account/me/mana")[1])
+    await_that(lambda: "stale" not in node.ask("GET", "/account/me/mana")[1], "balances are fresh again")
     assert node.balance() == before
     assert node.metric('icn_resilient_operations_total{operation="get_mana",outcome="stale"}') >= 1
 
@@ -97,7 +92,7 @@ def test_receipts_wait_while_the_block_store_is_down(start: Start) -> None:
     """Jobs are taken, carried out and paid; their receipts are in the outbox, which is drained when the store is back."""
     node = start()
     with write_locked(node.data / "dag.db"):
-        until(lambda: "receipts_wait" in ready(node)[1]["degraded"])
+        await_that(lambda: "receipts_wait" in ready(node)[1]["degraded"], "receipts that wait are shown as a degradation")
         assert node.submit("waiting")[0] == 200
         (job,) = node.finished()
         assert job["status"] == "Completed"
@@ -105,10 +100,10 @@ def test_receipts_wait_while_the_block_store_is_down(start: Start) -> None:
         assert (status, state["checks"]["dag_store_available"], state["outbox_depth"]) == (200, False, 1)
         assert node.ask("POST", "/dag/get", {"cid": job["receipt_cid"]})[0] == 404
         assert put(node) == 503
-        until(lambda: ready(node)[1]["breakers"]["dag"] != "closed")
-    until(lambda: ready(node)[1]["outbox_depth"] == 0)
+        await_that(lambda: ready(node)[1]["breakers"]["dag"] != "closed", "the breaker of the block store is not closed")
+    await_that(lambda: ready(node)[1]["outbox_depth"] == 0, "the outbox is empty")
     assert node.ask("POST", "/dag/get", {"cid": job["receipt_cid"]})[0] == 200
-    until(lambda: ready(node)[1]["degraded"] == [])
+    await_that(lambda: ready(node)[1]["degraded"] == [], "nothing is degraded any more")
 
 
 def test_a_waiting_receipt_outlives_a_crash(start: Start) -> None:
@@ -120,7 +115,7 @@ def test_a_waiting_receipt_outlives_a_crash(start: Start) -> None:
         node.process.kill()
         node.process.wait()
     again = start()
-    until(lambda: again.ask("POST", "/dag/get", {"cid": job["receipt_cid"]})[0] == 200)
+    await_that(lambda: again.ask("POST", "/dag/get", {"cid": job["receipt_cid"]})[0] == 200, "the receipt is anchored")
 
 
 def test_operators_see_and_reset_the_breakers_and_nobody_else_does(start: Start, tmp_path: Path) -> None:
@@ -130,7 +125,10 @@ def test_operators_see_and_reset_the_breakers_and_nobody_else_does(start: Start,
     config.write_text(f"preset: testing\nprincipals: {{another-key: {other!r}}}\n")
     node = start("--config", str(config))
     with write_locked(node.data / "dag.db"):
-        until(lambda: put(node) == 503 and node.ask("GET", "/context/breakers")[1]["dag_circuit_open"])
+        await_that(
+            lambda: put(node) == 503 and node.ask("GET", "/context/breakers")[1]["dag_circuit_open"],
+            "blocks are refused by an open breaker",
+        )
         shown = node.ask("GET", "/context/breakers")[1]["breakers"]["dag"]
         assert shown["state"] in ("open", "half_open")
         assert shown["last_failure"]
@@ -149,8 +147,8 @@ def test_a_node_begins_when_its_ledger_is_free(start: Start) -> None:
     node.process.wait()
     with write_locked(node.data / "ledger.db"):
         again = start(wait=False)
-        until(lambda: again.answers("/live"))
+        await_that(lambda: again.answers("/live"), "the node is alive")
         assert again.ask("GET", "/startup")[0] == 503
         assert again.ask("GET", "/status")[0] == 503
-    until(lambda: again.ask("GET", "/startup")[0] == 200)
+    await_that(lambda: again.ask("GET", "/startup")[0] == 200, "the node has started")
     assert again.ask("GET", "/status")[0] == 200

@@ -14,6 +14,7 @@ from contextlib import closing, suppress
 import pytest
 import uvicorn
 from node_process import ECHO, KEY, RunningNode, Start
+from waiting import PATIENCE, Bound, await_that, soon
 
 from gates.node import draining
 
@@ -30,7 +31,9 @@ def told_of_the_end(node: RunningNode, worker: int) -> tuple[list[str], Counter[
     """Submit on one connection after the other until nobody listens; the jobs that were acknowledged, and what else came."""
     jobs: list[str] = []
     seen: Counter[str] = Counter()
+    in_time = Bound("a node that was told to end listens no more")
     while True:
+        in_time()
         connection = http.client.HTTPConnection("127.0.0.1", node.port, timeout=10)
         with closing(connection):
             try:
@@ -56,8 +59,7 @@ def test_no_request_is_dropped_when_a_node_is_told_to_end(start: Start) -> None:
     node = start("--mana", "1000000")
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(told_of_the_end, node, worker) for worker in range(8)]
-        while len(node.jobs()) < 200:
-            pass
+        await_that(lambda: len(node.jobs()) >= 200, "200 jobs are stored")
         node.process.send_signal(signal.SIGTERM)
         answers = [client.result() for client in clients]
     assert node.process.wait(10) == 0
@@ -74,14 +76,16 @@ HEAD = f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Le
 async def keep_asking(port: int, name: str, seen: Counter[str]) -> None:
     """Submit on one connection for as long as the node keeps it, then on the next, until nobody listens."""
     number = 0
+    in_time = Bound("a node that was told to end listens no more")
     while True:
+        in_time()
         try:
             reader, writer = await asyncio.open_connection("127.0.0.1", port)
         except ConnectionRefusedError:
             return
         with closing(writer):
             head = ""
-            while "connection: close" not in head:
+            while in_time() and "connection: close" not in head:
                 number += 1
                 writer.write(f"{HEAD}Idempotency-Key: {name}-{number}\r\n\r\n{json.dumps(ECHO)}".encode())
                 try:
@@ -100,14 +104,20 @@ def test_hundreds_of_clients_that_keep_their_connections_are_all_answered(start:
 
     async def ask() -> None:
         clients = [asyncio.create_task(keep_asking(node.port, str(number), seen)) for number in range(300)]
-        while seen["200"] < 600:
-            await asyncio.sleep(0)
+        await soon(lambda: seen["200"] >= 600, "600 submissions are answered")
         node.process.send_signal(signal.SIGTERM)
+        _, waiting = await asyncio.wait(clients, timeout=PATIENCE)
+        assert not waiting, f"{len(waiting)} clients have no answer {PATIENCE:g} s after the node was told to end"
         await asyncio.gather(*clients)
 
     asyncio.run(ask())
     assert node.process.wait(10) == 0
     assert seen.total() - seen["200"] <= most_resets(), seen
+
+
+def half_sent(node: RunningNode) -> bool:
+    """Whether a request besides the one for the metrics is under way."""
+    return node.metric("icn_requests_in_flight") >= 2
 
 
 def test_a_request_that_is_under_way_is_finished_and_ready_says_no_at_once(start: Start) -> None:
@@ -117,12 +127,10 @@ def test_a_request_that_is_under_way_is_finished_and_ready_says_no_at_once(start
     head = f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
     with closing(socket.create_connection(("127.0.0.1", node.port), timeout=10)) as client:
         client.sendall(head + body[:5])
-        while node.metric("icn_requests_in_flight") < 2:  # the request for the metrics is one of them
-            pass
+        await_that(lambda: half_sent(node), "half a body was taken")
         node.process.send_signal(signal.SIGTERM)
-        while (answer := node.ask("GET", "/ready"))[0] == 200:
-            pass
-        assert answer[1]["draining"] is True
+        await_that(lambda: node.ask("GET", "/ready")[0] == 503, "/ready says no")
+        assert node.ask("GET", "/ready")[1]["draining"] is True
         assert node.ask("GET", "/live")[0] == 200
         client.sendall(body[5:])
         received = client.recv(65536)
@@ -138,12 +146,10 @@ def test_a_second_signal_ends_a_node_that_waits(start: Start) -> None:
     node = start()
     with closing(socket.create_connection(("127.0.0.1", node.port), timeout=10)) as client:
         client.sendall(f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 100\r\n\r\n".encode())
-        while node.metric("icn_requests_in_flight") < 2:
-            pass
+        await_that(lambda: half_sent(node), "the head of a request was taken")
         node.process.send_signal(signal.SIGTERM)
         with suppress(ConnectionError):
-            while node.ask("GET", "/ready")[0] == 200:
-                pass
+            await_that(lambda: node.ask("GET", "/ready")[0] != 200, "/ready says no")
         node.process.send_signal(signal.SIGTERM)
         assert node.process.wait(3) == 0
 

@@ -13,20 +13,25 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import pytest
 from node_process import KEY, NODE, RunningNode, Start
+from waiting import Bound, await_that
 
 pytestmark = pytest.mark.end_to_end
 DEFECT = (sys.executable, "-m", "gates.node.defects")
+HEAD = f"HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n"
+"""The rest of a request's first line, and the headers of one that is let in."""
 
 
 def submit_until_gone(node: RunningNode, worker: int) -> list[tuple[str, str]]:
     """(key, job) of all that was acknowledged before the node was killed."""
     acknowledged: list[tuple[str, str]] = []
+    in_time = Bound("a node that is killed takes no more submissions")
     while True:
+        in_time()
         key = f"{worker}-{len(acknowledged)}"
         try:
             status, body = node.submit(key)
@@ -40,8 +45,7 @@ def kill_under_load(node: RunningNode) -> list[tuple[str, str]]:
     """SIGKILL in the middle of eight clients' submissions; what they were promised."""
     with ThreadPoolExecutor(8) as pool:
         clients = [pool.submit(submit_until_gone, node, worker) for worker in range(8)]
-        while len(node.jobs()) < 200:
-            pass
+        await_that(lambda: len(node.jobs()) >= 200, "200 jobs are stored")
         node.process.kill()
         return [promise for client in clients for promise in client.result()]
 
@@ -110,7 +114,8 @@ def test_a_full_disk_never_leads_to_a_false_promise(start: Start) -> None:
     """When files can't grow, a submission is answered with 500 (nobody knows) or 503 (not done) and /ready with 503."""
     node = start(command=(sys.executable, "-c", LIMITED))
     promised: list[str] = []
-    while (answer := node.submit(f"full-{len(promised)}"))[0] == 200:
+    in_time = Bound("files that may not grow refuse a submission")
+    while in_time() and (answer := node.submit(f"full-{len(promised)}"))[0] == 200:
         promised.append(answer[1]["job_id"])
     assert answer[0] in (500, 503)
     assert len(promised) > 5
@@ -182,9 +187,11 @@ def test_thousands_of_clients_that_stall_take_little_and_others_are_served(many_
     with ExitStack() as stack:
         for _ in range(2000):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=10))
-            client.sendall(b"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nContent-Length: 1000000\r\n\r\n")
+            client.sendall(f"POST /mesh/submit {HEAD}Content-Length: 1000000\r\n\r\n".encode())
+        await_that(lambda: node.metric("icn_requests_in_flight") > 2000, "all of them are waited for", limit=5)
         assert node.submit("among-them")[0] == 200
         assert resident(node) - before < 100
+        assert node.metric("icn_requests_in_flight") > 2000, "some were let go before they were weighed"
     assert node.submit("after-them")[0] == 200
     assert len(node.finished()) == 2
 
@@ -197,7 +204,7 @@ def test_hundreds_of_clients_that_take_no_answers_are_let_go(many_files: None, s
     cid = node.ask("POST", "/dag/put", {"data": data})[1]
     before = resident(node)
     body = json.dumps({"cid": cid}).encode()
-    head = f"POST /dag/get HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: {len(body)}\r\n\r\n".encode()
+    head = f"POST /dag/get {HEAD}Content-Length: {len(body)}\r\n\r\n".encode()
     with ExitStack() as stack:
         for _ in range(400):
             client = socket.socket()
@@ -214,15 +221,19 @@ def test_hundreds_of_clients_that_take_no_answers_are_let_go(many_files: None, s
 def test_clients_that_send_thousands_of_requests_at_once_take_little(many_files: None, start: Start) -> None:
     """200 clients send 8,000 requests each without waiting for an answer: less than 50 MiB, and others are served."""
     node = start()
-    before = resident(node)
+    counted = "icn_requests_total"
+    before, sent, many = resident(node), list[int](), f"GET /info {HEAD}\r\n".encode() * 8000
     with ExitStack() as stack:
         for _ in range(200):
             client = stack.enter_context(socket.create_connection(("127.0.0.1", node.port), timeout=10))
             client.setblocking(False)
-            with suppress(OSError):
-                client.send(b"GET /info HTTP/1.1\r\nHost: x\r\n\r\n" * 8000)
+            sent.append(client.send(many))
         assert node.submit("among-them")[0] == 200
         assert resident(node) - before < 50
+        await_that(lambda: node.metric(f'{counted}{{code="200",path="/info"}}') == 200, "the first of each is answered")
+        await_that(lambda: node.metric("icn_connections") < 20, "those who go on sending are let go")
+        assert node.metric(f'{counted}{{code="401",path="/info"}}') == 0, "what is turned away for its proof weighs nothing"
+    assert min(sent) > 100_000, "the thousands were not sent"
 
 
 # --- what is synced before an answer ----------------------------------------------------------------------------------
@@ -283,8 +294,8 @@ def test_every_answer_is_preceded_by_a_sync_of_the_log(
     node = start(command=(*TRACED, "-o", str(log), sys.executable, *program))
     for number in range(20):
         job = node.submit(f"sync-{number}")[1]["job_id"]
-        while node.ask("GET", f"/mesh/jobs/{job}")[1]["status"] != "Completed":
-            pass  # its completion is synced too, and must not count for the next answer
+        # its completion is synced too, and must not count for the next answer
+        await_that(lambda job=job: node.ask("GET", f"/mesh/jobs/{job}")[1]["status"] == "Completed", f"{job} is completed")
     counts = syncs_before_answers(log.read_text())
     assert len(counts) == 20
     assert (min(counts) >= 1) if least else (max(counts) == 0), counts

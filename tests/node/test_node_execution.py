@@ -8,10 +8,12 @@ import os
 import signal
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
 from mesh import Mesh, cpu, echo, node_of
+from waiting import Bound, soon
 
 from gates.node import cpu_job, execution
 from gates.node.cid import decode
@@ -31,9 +33,8 @@ def children_of(pid: int) -> list[int]:
 
 async def child_of(pid: int) -> int:
     """The process of a job, once it has confined itself."""
-    while not (found := [child for child in children_of(pid) if _confined(child)]):
-        await asyncio.sleep(0.005)
-    return found[0]
+    await soon(lambda: any(map(_confined, children_of(pid))), "the process of a job has confined itself")
+    return next(child for child in children_of(pid) if _confined(child))
 
 
 def _confined(pid: int) -> bool:
@@ -66,7 +67,8 @@ def test_asking_again_gives_the_receipt_that_was_signed_first(tmp_path: Path) ->
     async def ask() -> set[bytes]:
         async with node_of(Mesh(), tmp_path, 1) as node:
             executions, done = node.lifecycle.executions, {}
-            while len(done) < 2:
+            in_time = Bound("both jobs are carried out")
+            while in_time() and len(done) < 2:
                 answer = await executions.carry_out(COORDINATOR, orders, wait=5)
                 done |= {each.receipt.job: each.receipt.signature for each in answer.done}
             return set(done.values())
@@ -104,8 +106,8 @@ def test_the_process_of_a_cpu_job_is_confined() -> None:
         child = await child_of(os.getpid())
         limits = Path(f"/proc/{child}/limits").read_text()
         assert f"Max address space         {cpu_job.MEMORY} " in limits
-        while "Max cpu time              5 " not in limits:  # the last one that it sets
-            limits = Path(f"/proc/{child}/limits").read_text()
+        # the last one that it sets
+        await soon(lambda: "Max cpu time              5 " in Path(f"/proc/{child}/limits").read_text(), "its time is limited")
         assert os.getsid(child) == child
         running.cancel()
         with pytest.raises(asyncio.CancelledError):
@@ -170,8 +172,8 @@ def test_a_result_that_nobody_fetches_is_forgotten(tmp_path: Path, monkeypatch: 
             executions = node.lifecycle.executions
             order = Order("job", cpu(10))
             assert (await executions.carry_out(COORDINATOR, [order])).pending == ["job"]
-            while executions.load > 1 or node.registry.get_sample_value("icn_execution_computing_jobs"):
-                await asyncio.sleep(0.001)
+            computing = partial(node.registry.get_sample_value, "icn_execution_computing_jobs")
+            await soon(lambda: executions.load <= 1 and not computing(), "the result is forgotten")
             assert (await executions.carry_out(COORDINATOR, [order])).pending == ["job"]
 
     asyncio.run(run())

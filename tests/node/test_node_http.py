@@ -10,15 +10,17 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 
 import pytest
-from node_process import ECHO, RunningNode, Start
+from node_process import ECHO, KEY, RunningNode, Start
+from waiting import Bound
 
 SPEC: dict[str, object] = {"kind": {"Echo": {"payload": "hello"}}}
 
 
 def await_completed(node: RunningNode, job: str) -> dict[str, object]:
     """The job once it is executed."""
+    in_time = Bound(f"job {job} is completed")
     while (found := node.ask("GET", f"/mesh/jobs/{job}")[1])["status"] != "Completed":
-        pass
+        in_time()
     return dict(found)
 
 
@@ -200,7 +202,7 @@ def test_a_request_that_breaks_off_changes_nothing(node: RunningNode) -> None:
     """Half a body and a closed connection: no job, and the node goes on."""
     before = len(node.jobs())
     with socket.create_connection(("127.0.0.1", node.port)) as half:
-        half.sendall(b"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nContent-Length: 100\r\n\r\n{")
+        half.sendall(f"POST /mesh/submit HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\nContent-Length: 100\r\n\r\n{{".encode())
     assert node.submit("after-the-break")[0] == 200
     assert len(node.jobs()) == before + 1
 

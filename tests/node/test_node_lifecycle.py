@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from mesh import MANA, Mesh, MeshNode, cpu, echo, node_of
 from test_node_execution import children_of
+from waiting import soon
 
 from gates.node import jobbook, ledger, receipts
 from gates.node.cid import decode, encode
@@ -259,8 +260,7 @@ def test_a_cancelled_job_is_killed_where_it_runs_and_refunded_once(tmp_path: Pat
                 await node.until(job, "Executing")
                 await node.store.write(lambda tx, job=job: jobbook.cancel(tx, job, node.did, now_ms()))
                 node.lifecycle.cancel(job)
-                while children_of(os.getpid()):
-                    await asyncio.sleep(0.001)
+                await soon(lambda: not children_of(os.getpid()), "the process of a cancelled job has ended")
                 assert node.job(job)["status"] == "Cancelled"
             assert node.account() == (MANA, 0)
             experience = node.lifecycle.auction.experience

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from federation_process import Federation, Node, await_that, running_federation
+from federation_process import Federation, Node, running_federation
 from node_process import ECHO
 from prometheus_client.parser import text_string_to_metric_families
+from waiting import await_that
 
 from gates.node.identity import Identity
 

@@ -17,6 +17,7 @@ import pytest
 from block_stores import AUTHOR, LEDGER_TABLES, MEMORY, Clock, opened
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from waiting import soon
 
 from gates.node import dag, outbox
 from gates.node.cid import DAG_CBOR, RAW, cid_of, encode
@@ -268,8 +269,8 @@ def test_what_can_never_be_a_block_does_not_stop_the_others(tmp_path: Path, capl
             told = [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
             assert [cid_of(data, codec) in text for (data, codec), text in zip(wrong, told, strict=False)] == [True, True]
             both.anchorer.start()
-            while both.dag.metrics.depth.labels("refused")._value.get() != 2:
-                await asyncio.sleep(0)
+            refused = both.dag.metrics.depth.labels("refused")._value
+            await soon(lambda: refused.get() == 2, "the gauge shows the two refused blocks")
             await both.anchorer.stop()
 
     asyncio.run(whole())

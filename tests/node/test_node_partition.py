@@ -9,8 +9,9 @@ from contextlib import closing
 from typing import Any
 
 import pytest
-from federation_process import Federation, Node, await_that, running_federation
+from federation_process import Federation, Node, running_federation
 from links import Links
+from waiting import await_that
 
 from gates.node.identity import Identity
 

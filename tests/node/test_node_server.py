@@ -13,6 +13,7 @@ import pytest
 from prometheus_client import CollectorRegistry
 from starlette.requests import ClientDisconnect
 from starlette.responses import Response
+from waiting import soon
 
 from gates.node.auth import Principal
 from gates.node.errors import PeerUnavailable, Refusal, StoreUnavailable, Undecided
@@ -270,8 +271,7 @@ def test_the_sum_of_all_halves_is_bounded() -> None:
     async def read() -> None:
         intake = bodies(most=1000, patience=5)
         slow = [asyncio.create_task(intake.read(arriving(b"x" * 500, end="stalls"))) for _ in range(2)]
-        while intake.held < 1000:
-            await asyncio.sleep(0)
+        await soon(lambda: intake.held == 1000, "both halves are held")
         with pytest.raises(Refusal) as refused:
             await intake.read(arriving(b"y"))
         assert refused.value.code == 503

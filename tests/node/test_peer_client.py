@@ -18,6 +18,7 @@ from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
+from waiting import soon
 
 from gates.node.cid import decode, encode
 from gates.node.detector import State
@@ -115,8 +116,7 @@ async def faulty(accepted: Callable[[asyncio.StreamReader, asyncio.StreamWriter]
 
 async def hang(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) -> None:
     """Accept and never answer."""
-    while await reader.read(65536):
-        continue
+    await reader.read()
 
 
 async def reset(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -390,8 +390,7 @@ def test_a_cancelled_call_leaves_nothing_behind() -> None:
     async def scenario() -> None:
         async with faulty(hang) as peerage:
             task = asyncio.create_task(peerage.client.call("node-b", "GET", "/peer/x", timeout=30))
-            while not peerage.attempts:
-                await asyncio.sleep(0.001)
+            await soon(lambda: bool(peerage.attempts), "the call is on the wire")
             task.cancel()
             with pytest.raises(asyncio.CancelledError):
                 await task

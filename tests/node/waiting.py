@@ -1,0 +1,37 @@
+"""Waiting for a condition, never for ever: who waits in vain is told for what."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+
+PATIENCE = 30.0
+PACE = 0.005
+
+
+def await_that(holds: Callable[[], bool], what: str, *, limit: float = PATIENCE) -> None:
+    """Look until it holds; an AssertionError that says *what* did not come."""
+    end = time.monotonic() + limit
+    while not holds():
+        assert time.monotonic() < end, f"not within {limit:g} s: {what}"
+        time.sleep(PACE)
+
+
+async def soon(holds: Callable[[], bool], what: str, *, limit: float = PATIENCE) -> None:
+    """As `await_that`, while the event loop goes on."""
+    end = time.monotonic() + limit
+    while not holds():
+        assert time.monotonic() < end, f"not within {limit:g} s: {what}"
+        await asyncio.sleep(0.001)
+
+
+class Bound:
+    """For a loop with work of its own: call it in each round; it raises an AssertionError once the time is up."""
+
+    def __init__(self, what: str, *, limit: float = PATIENCE) -> None:
+        self._what, self._limit, self._end = what, limit, time.monotonic() + limit
+
+    def __call__(self) -> bool:
+        assert time.monotonic() < self._end, f"not within {self._limit:g} s: {self._what}"
+        return True
