@@ -16,6 +16,7 @@ NONE = "none"
 COMPARED = ("slowdown", "removed", "growth.")
 PAIRED = ("slowdown", "removed")
 STEP, SLACK, FEWEST = 0.02, 0.005, 12
+_SUCH = "such as {below: 5 %, fail_above: 2 %}"
 
 BUILT_IN = (
     Criterion(
@@ -85,6 +86,7 @@ def plan_against(against: str, context: KindContext) -> AgainstPlan:
         for criterion in compared:
             context.error(f"criteria.{criterion.id}", "nothing to compare with", "add `against: merge-base` to the gate")
         return AgainstPlan()
+    _check_limits(context)
     built_in = BUILT_IN if any(is_paired(each.id) for each in compared) else BUILT_IN[:1]
     entries = _entries(context)
     chosen = choose(context.root, against)
@@ -105,6 +107,19 @@ def is_compared(criterion: str) -> bool:
 def is_paired(criterion: str) -> bool:
     """Whether *criterion* needs pairs of processes, and not counts alone."""
     return criterion.startswith(PAIRED)
+
+
+def _check_limits(context: KindContext) -> None:
+    """Refuse limits of a slowdown that no pairs can be planned for."""
+    for criterion in context.criteria:
+        for each in criterion.comparisons if criterion.metric == "slowdown" else ():
+            beyond = each.limit if each.fail_beyond is None else each.fail_beyond
+            if each.comparator not in (Comparator.BELOW, Comparator.AT_MOST):
+                context.error(f"criteria.{criterion.id}", f"a slowdown has no limit {each.comparator.replace('_', ' ')}", _SUCH)
+            elif not (0 <= beyond <= each.limit and each.limit > 0):
+                context.error(
+                    f"criteria.{criterion.id}", "a limit of a slowdown is above 0 %, its fail_above at most it", _SUCH
+                )
 
 
 def _plain(chosen: Chosen) -> Mapping[str, str]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -124,8 +124,8 @@ class BenchmarksKind:
             context.error(
                 "suite", f"there is no {settings.suite} in the repository", "paths are relative to the repository's root"
             )
-        if int(settings.pairs.partition("+")[0]) < FEWEST_ROUNDS:
-            context.error("pairs", f"at least {FEWEST_ROUNDS} pairs are needed in stage 1 (got {settings.pairs})")
+        if min(map(int, settings.pairs.split("+"))) < FEWEST_ROUNDS:
+            context.error("pairs", f"at least {FEWEST_ROUNDS} pairs are needed in each stage (got {settings.pairs})")
         stored.check_stored(context.criteria, context.root)
         against = plan_against(settings.against, context)
         plain = settings.model_dump(mode="json") | {
@@ -243,9 +243,19 @@ class _Course:
         """Counts of both; when they can't be had, what was compared stands all the same."""
         trees = tuple(zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True))
         try:
-            return growth.count_both(described, trees, self.scratch, self.request.gate.settings["calibration"])
+            calibration = self.request.gate.settings["calibration"]
+            return growth.count_both(described, trees, self.scratch, calibration, lambda: self._own(described, checkouts))
         except GatesError as error:
             return growth.not_counted(error.said)
+
+    def _own(self, described: Suite, checkouts: Checkouts) -> Collection[str] | None:
+        """What the base's own suite holds, once the candidate's is not needed there any more; None when it can't be told."""
+        from gates.regression.counts import Tree, listed
+        from gates.regression.trees import restore
+
+        restore(checkouts.base)
+        tree = Tree(checkouts.base, described.folders, checkouts.pythons[0])
+        return listed(described.paths[0], tree, self.scratch / "own", options=described.options)
 
     def _counted_alone(self) -> Part:
         from gates.regression import suites

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TypeVar
@@ -40,16 +40,36 @@ def is_own_count(criterion: str) -> bool:
     return criterion.startswith(("count.", "baseline.count."))
 
 
-def count_both(suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path, calibration: str) -> Part:
-    """Count base and candidate, in that order in *trees*, each with its interpreter; the candidate's benchmarks are in both."""
+def count_both(
+    suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path, calibration: str, own: Callable[[], Collection[str] | None]
+) -> Part:
+    """Count base and candidate, in that order in *trees*, each with its interpreter; the candidate's benchmarks are in both.
+
+    *own* tells which benchmarks the base's own suite has, None when that is not known; it is asked after all counting.
+    """
     made = [Tree(path, suite.folders, python) for path, python in trees]
     base, candidate = count(suite.paths[0], made, scratch, options=suite.options)
-    for counts, other, side in ((base, made[1], "base"), (candidate, made[0], "candidate")):
-        foreign = strays(counts, [other.path])
-        if foreign:
-            raise GatesError(f"the {side} was counted with files of the other tree: {', '.join(foreign[:3])}")
+    _check_origins(base, "base", made, suite)
+    _check_origins(candidate, "candidate", made[::-1], suite)
+    _check_readable(candidate)
     base, candidate = without(base, calibration), without(candidate, calibration)
-    return together([growth(base, candidate), counted(candidate)])
+    uncounted = [name for name in (*candidate.numbers, *candidate.failed) if name not in base.numbers]
+    known = own() if uncounted else ()
+    return together([growth(base, candidate, uncounted if known is None else known), counted(candidate)])
+
+
+def _check_origins(counts: Counts, side: str, trees: Sequence[Tree], suite: Suite) -> None:
+    """The first of *trees* was counted, and nothing of the others, nor an installed copy of its packages."""
+    own, *others = (tree.path for tree in trees)
+    foreign = strays(counts, own, others, suite.packages)
+    if foreign:
+        raise GatesError(f"the {side} was counted with files that are not its own: {', '.join(foreign[:3])}")
+
+
+def _check_readable(counts: Counts) -> None:
+    if counts.unreadable:
+        whys = "; ".join(f"{file}: {why}" for file, why in counts.unreadable.items())
+        raise GatesError(f"the candidate's suite can't be collected as a whole: {whys}")
 
 
 def not_counted(why: str) -> Part:
@@ -61,6 +81,7 @@ def not_counted(why: str) -> Part:
 def count_one(suite: Suite, root: Path, scratch: Path, calibration: str) -> Part:
     """Count the tree at *root* as it is."""
     (candidate,) = count(suite.paths[0], [Tree(root, suite.folders)], scratch, options=suite.options)
+    _check_readable(candidate)
     return counted(without(candidate, calibration))
 
 
@@ -93,23 +114,37 @@ def _expected(names: Sequence[str], metric: str, dropped: Mapping[str, Mapping[s
     return tuple(name for name in names if metric not in dropped.get(name, {}))
 
 
-def growth(base: Counts, candidate: Counts) -> Part:
-    """What grew. A number that the base has and the candidate lost is expected, and so missed by name."""
+def growth(base: Counts, candidate: Counts, own: Collection[str] = ()) -> Part:
+    """What grew. A number that the base has and the candidate lost is expected, and so missed by name.
+
+    So is every number of a benchmark that the base's *own* suite has and that could not be counted there.
+    """
     every = grown(base.numbers, candidate.numbers)
+    both = (*candidate.numbers, *candidate.failed)
+    lost = [name for name in both if name in own and name not in base.numbers]
+    elsewhere = "; ".join(f"{file}: {why}" for file, why in base.unreadable.items()) or "it was not collected there"
     return Part(
         measurements=tuple(
             Measurement(f"growth.{each.metric}", each.ratio, Unit.RATIO, 1, selector=each.name) for each in every
         ),
+        findings=tuple(
+            Finding(Level.WARNING, f"the benchmark {name} was not counted on the base: {base.failed.get(name, elsewhere)}")
+            for name in lost
+        ),
         exhibits=tuple(table for table in (_table(every), _left_out(base, candidate)) if table.rows),
-        expected={f"growth.{metric}": _wanted(metric, base, candidate) for metric in METRICS},
+        expected={f"growth.{metric}": _wanted(metric, base, candidate, lost) for metric in METRICS},
         absent=_absent(candidate),
     )
 
 
-def _wanted(metric: str, base: Counts, candidate: Counts) -> tuple[str, ...]:
-    """Benchmarks of both trees; what only the candidate lost was deterministic before it, and has to be explained."""
-    both = (*candidate.numbers, *(name for name in candidate.failed if name in base.numbers))
-    return tuple(name for name in both if metric in base.numbers.get(name, {}))
+def _wanted(metric: str, base: Counts, candidate: Counts, lost: Collection[str]) -> tuple[str, ...]:
+    """Benchmarks of both trees; what only the candidate lost was deterministic before it, and has to be explained.
+
+    Of a benchmark that was *lost* on the base, what the candidate could count.
+    """
+    dropped = {name for name in lost if metric in candidate.dropped.get(name, {})}
+    both = (*candidate.numbers, *candidate.failed)
+    return tuple(name for name in both if metric in base.numbers.get(name, {}) or (name in lost and name not in dropped))
 
 
 def _absent(candidate: Counts) -> dict[str, str]:

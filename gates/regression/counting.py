@@ -36,7 +36,7 @@ SAME = 0.6  # the share of calls that must give the same number: now and then a 
 
 Operation = Callable[[], object]
 _statements = 0
-_book: dict[str, Any] = {"collected": [], "counts": {}, "dropped": {}, "failed": {}}
+_book: dict[str, Any] = {"collected": [], "counts": {}, "dropped": {}, "failed": {}, "unreadable": {}}
 
 
 def _watched(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -66,7 +66,15 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Only benchmarks, by name; those that others are held against count nothing of interest, and are counted all the same."""
     items[:] = [item for item in items if is_benchmark(item)]
-    _book["collected"] = [name_of(item) for item in items]
+    names = _book["collected"] = [name_of(item) for item in items]
+    _book["failed"] |= {name: "several benchmarks have this name; give them groups" for name in names if names.count(name) > 1}
+
+
+def pytest_collectreport(report: pytest.CollectReport) -> None:
+    """Note a file that can't be collected; the others are counted all the same."""
+    if report.failed:
+        lines = [line[1:].strip() for line in report.longreprtext.splitlines() if line.startswith("E  ")]
+        _book["unreadable"][report.nodeid] = lines[0] if lines else report.longreprtext.strip()[-500:]
 
 
 @pytest.hookimpl(hookwrapper=True)
@@ -82,9 +90,11 @@ def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) ->
 
 
 def pytest_unconfigure() -> None:
-    """Write down what was counted, and which files were imported: that says whose package it was."""
-    files = (getattr(module, "__file__", None) for module in list(sys.modules.values()))
-    _book["files"] = sorted({os.path.realpath(file) for file in files if isinstance(file, str)})
+    """Write down what was counted, and from where each module was imported: that says whose package it was."""
+    files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
+    _book["modules"] = {name: os.path.realpath(file) for name, file in files.items() if isinstance(file, str)}
+    for name in _book["failed"]:
+        _book["counts"].pop(name, None)
     Path(os.environ[COUNTS_FILE]).write_text(json.dumps(_book), encoding="utf-8")
 
 

@@ -30,13 +30,17 @@ class Counts:
         numbers: by benchmark, what was counted by metric.
         dropped: by benchmark, why a metric is not among them.
         failed: benchmarks that did not run to their end, and why.
-        files: the files that were imported.
+        collected: every benchmark.
+        unreadable: files that could not be collected, and why.
+        modules: by name of each module that was imported, its file.
     """
 
     numbers: Mapping[str, Mapping[str, int]]
     dropped: Mapping[str, Mapping[str, str]] = field(default_factory=dict)
     failed: Mapping[str, str] = field(default_factory=dict)
-    files: tuple[str, ...] = ()
+    unreadable: Mapping[str, str] = field(default_factory=dict)
+    modules: Mapping[str, str] = field(default_factory=dict)
+    collected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +102,7 @@ def _start(suite: str, tree: Tree, scratch: Path, number: int, options: Sequence
     own = {"PYTHONPATH": os.pathsep.join([*imports, str(scratch)]), "PYTHONSAFEPATH": "1", "PYTHONHASHSEED": "0"}
     own |= {"PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1", "PYTEST_ADDOPTS": "", _FILE: str(scratch / f"counts-{number}.json")}
     plain = ["-q", "-p", "no:cacheprovider", "-o", "addopts=", "-o", "pythonpath=", "-o", "required_plugins="]
+    plain.append("--continue-on-collection-errors")
     told = [str(tree.path / suite), f"--rootdir={tree.path}", *plain, "-p", f"{PLUGIN}.counting", *options]
     with (scratch / f"counts-{number}.log").open("wb") as log:
         process = subprocess.Popen(
@@ -118,7 +123,14 @@ def _finished(process: subprocess.Popen[bytes], tree: Tree, scratch: Path, numbe
         plain = json.loads(file.read_text(encoding="utf-8"))
         if code not in (0, 1) or not plain["collected"]:
             raise ValueError(f"pytest ended with exit code {code}")
-        return Counts(plain["counts"], plain["dropped"], plain["failed"], tuple(plain["files"]))
+        return Counts(
+            numbers=plain["counts"],
+            dropped=plain["dropped"],
+            failed=plain["failed"],
+            unreadable=plain["unreadable"],
+            modules=plain["modules"],
+            collected=tuple(plain["collected"]),
+        )
     except subprocess.TimeoutExpired:
         why = f"counting took longer than {limit:g} s"
     except (OSError, ValueError, KeyError) as error:
@@ -127,7 +139,24 @@ def _finished(process: subprocess.Popen[bytes], tree: Tree, scratch: Path, numbe
     raise GatesError(why, location=str(tree.path), code=Exit.INCONCLUSIVE)
 
 
-def strays(counts: Counts, others: Sequence[Path]) -> tuple[str, ...]:
-    """Files that were imported from *others*, trees that were not to be counted."""
-    foreign = [Path(os.path.realpath(other)) for other in others]
-    return tuple(file for file in counts.files if any(Path(file).is_relative_to(other) for other in foreign))
+def listed(suite: str, tree: Tree, scratch: Path, *, options: Sequence[str] = ()) -> frozenset[str] | None:
+    """The names of the benchmarks at *suite* of *tree*, which are not run; None when a file of it can't be collected."""
+    if not (tree.path / suite).exists():
+        return frozenset()
+    try:
+        (found,) = count(suite, [tree], scratch, options=(*options, "--collect-only"))
+    except GatesError:
+        return None
+    return None if found.unreadable else frozenset(found.collected)
+
+
+def strays(counts: Counts, tree: Path, others: Sequence[Path], packages: Sequence[str]) -> tuple[str, ...]:
+    """Files that should not have been imported where *tree* was counted: of *others*, or *packages* that are not its own."""
+    own, foreign = Path(os.path.realpath(tree)), [Path(os.path.realpath(other)) for other in others]
+
+    def is_stray(name: str, file: Path) -> bool:
+        if any(file.is_relative_to(other) for other in foreign):
+            return True
+        return name.partition(".")[0] in packages and not file.is_relative_to(own)
+
+    return tuple(file for name, file in counts.modules.items() if is_stray(name, Path(file)))

@@ -36,17 +36,17 @@ class Trees:
     folder: Path
 
     def checkout(self, name: str, commit: str) -> Path:
-        """A worktree of *commit* in the folder *name*."""
+        """A worktree of *commit* in the folder *name*; where the root is a folder of a larger repository, that folder of it."""
         place = self.folder / name
         try:
             git(self.root, "worktree", "add", "--detach", "--force", "--quiet", str(place), commit)
         except GitError as error:
             raise TreeError(f"git can't check out {commit[:12]}: {error}", location=str(place)) from None
-        return place
+        return place / self._within
 
     def copy(self, name: str) -> Path:
         """The working tree as it is, changes included, without what git ignores."""
-        place = self.folder / name
+        place = self.folder / name / self._within
         try:
             listed = git(self.root, "ls-files", "-z", "--cached", "--others", "--exclude-standard")
         except GitError as error:
@@ -55,6 +55,14 @@ class Trees:
             if os.path.lexists(self.root / path):  # else it was removed, and no commit says so yet
                 copy(self.root / path, place / path)
         return place
+
+    @property
+    def _within(self) -> str:
+        """Where in its repository the root lies; empty when it is the repository's own."""
+        try:
+            return git(self.root, "rev-parse", "--show-prefix")
+        except GitError as error:
+            raise TreeError(f"git knows no repository here: {error}", location=str(self.root)) from None
 
 
 @contextlib.contextmanager
@@ -130,6 +138,15 @@ def copy(source: Path, place: Path) -> None:
         shutil.copytree(source, place, symlinks=True, dirs_exist_ok=True, ignore=shutil.ignore_patterns(".git"))
     else:
         shutil.copy2(source, place, follow_symlinks=False)
+
+
+def restore(tree: Path) -> None:
+    """Make the checkout at *tree* what its commit says, without what was compiled. Raises TreeError."""
+    try:
+        git(tree, "reset", "--hard", "--quiet")
+        git(tree, "clean", "-ffdxq", ".")
+    except GitError as error:
+        raise TreeError(f"the checkout can't be restored: {error}", location=str(tree)) from None
 
 
 def overlay(candidate: Path, base: Path, folder: str) -> None:

@@ -141,7 +141,7 @@ def test_a_suite_is_counted_on_two_trees(tmp_path: Path) -> None:
     assert set(candidate.failed) == {"broken", "idle", "later"}
     assert "out of order" in candidate.failed["broken"]
     assert "no_benchmark" not in candidate.failed
-    assert strays(base, [both[1].path]) == ()
+    assert strays(base, both[0].path, [both[1].path], ("measured",)) == ()
 
 
 @pytest.mark.end_to_end
@@ -150,7 +150,7 @@ def test_a_package_of_the_other_tree_is_noticed(tmp_path: Path) -> None:
     own, other = trees(tmp_path, "1", "2")
     (own.path / "src" / "measured.py").unlink()
     (mixed,) = count("suite", [Tree(own.path, ("src", str(other.path / "src")))], tmp_path / "scratch")
-    assert strays(mixed, [other.path]) == (str(other.path / "src" / "measured.py"),)
+    assert strays(mixed, own.path, [other.path], ()) == (str(other.path / "src" / "measured.py"),)
 
 
 @pytest.mark.end_to_end
