@@ -64,8 +64,9 @@ class Suite:
 
     @property
     def sources(self) -> tuple[str, ...]:
-        """The folders of what is measured, relative to a tree; a name that is in none of them is harmless to git."""
-        return tuple(os.path.normpath(os.path.join(folder, name)) for folder in self.folders for name in self.packages)
+        """The folders and files of what is measured, relative to a tree; one that is not there is harmless to git."""
+        names = [each for name in self.packages for each in (name, f"{name}.py")]
+        return tuple(os.path.normpath(os.path.join(folder, name)) for folder in self.folders for name in names)
 
     def arguments(self, tree: Path) -> list[str]:
         """pytest's command line: nothing but what the coordinator needs, whatever the repository's own settings are."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 
@@ -12,6 +13,7 @@ from gates.regression.trees import CONFIGURATION
 
 _IMPORT_MODE = re.compile(r"--import-mode[= ](\w+)")
 _NOT_MEASURED = ("bench", "test", "perf")
+_NO_MODULE = frozenset({"conftest", "setup", "noxfile"}) | sys.stdlib_module_names
 
 
 def describe(tree: Path, path: str, *, package: str = "", plugins: Iterable[str] = ()) -> Suite:
@@ -24,12 +26,14 @@ def describe(tree: Path, path: str, *, package: str = "", plugins: Iterable[str]
         raise UsageError(f"the suite {path!r} is no file or folder below the repository's root", hint="such as benchmarks")
     if not (tree / given).exists():
         raise UsageError(f"there is no {path} in the candidate", hint="--suite PATH, relative to the repository's root")
-    folders = _folders(tree, package)
+    folders, overlaid = _folders(tree, package), _overlaid(given)
+    named = {PurePosixPath(package).name} if package else set()
+    provided = {name for folder in folders for name in _provided(tree / folder, spaces=folder != ".")}
     return Suite(
         paths=(str(given),),
-        packages=tuple(sorted(name for folder in folders for name in _packages(tree / folder) if name != given.parts[0])),
+        packages=tuple(sorted((named | provided) - {overlaid})),
         folders=folders,
-        overlaid=_overlaid(given),
+        overlaid=overlaid,
         options=(*_import_mode(tree), *(part for name in plugins for part in ("-p", name))),
     )
 
@@ -41,9 +45,12 @@ def _folders(tree: Path, package: str) -> tuple[str, ...]:
     return tuple(dict.fromkeys([*named, *source, "."]))
 
 
-def _packages(folder: Path) -> list[str]:
-    found = sorted(folder.iterdir()) if folder.is_dir() else []
-    return [each.name for each in found if (each / "__init__.py").is_file() and not each.name.startswith(_NOT_MEASURED)]
+def _provided(folder: Path, *, spaces: bool) -> list[str]:
+    """The packages and modules in *folder*; with *spaces* also folders of modules that are no package by themselves."""
+    found = [each for each in (folder.iterdir() if folder.is_dir() else ()) if not each.name.startswith(_NOT_MEASURED)]
+    modules = [each.stem for each in found if each.suffix == ".py" and each.stem not in _NO_MODULE]
+    needed = "*.py" if spaces else "__init__.py"
+    return modules + [each.name for each in found if each.name.isidentifier() and any(each.glob(needed))]
 
 
 def _overlaid(suite: PurePosixPath) -> str:
