@@ -162,11 +162,15 @@ class Runner:
 
 
 def read_collected(message: Message) -> Collected:
-    """Names of benchmarks; where two of a suite have the same, or the control's, each gets its file's before it."""
+    """Names of benchmarks; where two of a suite have the same, or the control's, each gets its file's before it.
+
+    Where those are the same as well, each is called as pytest calls it.
+    """
     entries = message["benchmarks"]
-    plain = [entry["name"] for entry in entries]
-    unique = {name for name in plain if plain.count(name) == 1 and name != CONTROL}
-    names = [entry["name"] if entry["name"] in unique else longer(entry["id"]) for entry in entries]
+    names = [entry["name"] for entry in entries]
+    for more in (longer, str):
+        twice = {name for name in names if names.count(name) > 1 or name == CONTROL}
+        names = [more(entry["id"]) if name in twice else name for name, entry in zip(names, entries, strict=True)]
     unpinned = frozenset(name for name, entry in zip(names, entries, strict=True) if entry["unpinned"])
     return Collected({name: index for index, name in enumerate(names)}, unpinned, message["unreadable"])
 

@@ -87,8 +87,13 @@ class Session:
             self._expect(name, worker, "ready")
         if name not in self.calls:
             self.calls[name] = max(self._call_time(name, worker) for worker in self.workers.values())
-        measured = [self._round(name, order, at_once) for order in self._orders(name)]
-        self._end(name)
+        try:
+            measured = [self._round(name, order, at_once) for order in self._orders(name)]
+            self._end(name)
+        except BenchmarkError as error:
+            if at_once and not error.fatal:
+                self._pin()
+            raise
         if at_once:
             self._pin()
         self._keep(name, measured)

@@ -39,6 +39,7 @@ STEP = 6  # sizes of stage 2, so that neighbouring spreads plan the same
 CAUTION = 2.0
 ACQUITTAL = 0.001  # the level at which a long stage 2 ends early for a benchmark that surely passes
 FEWEST_ROUNDS = 2
+FARTHEST = math.log(1000)  # a few pairs bound nothing, and a file holds no infinity
 CLEAR = 1e-6  # how far an interval that may decide nothing reaches over a limit, as a logarithm
 Flags = npt.NDArray[np.bool_]
 
@@ -245,7 +246,7 @@ def _estimate(
         pairs=pairs,
         slowdown=slowdown(float(bounds.center)),
         low=slowdown(float(ends.low)),
-        high=slowdown(float(ends.high)),
+        high=slowdown(min(float(ends.high), FARTHEST)),
         level=level,
         method=METHOD,
         suspect=suspect,

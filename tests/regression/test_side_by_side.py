@@ -1,0 +1,52 @@
+"""Names and places of benchmarks that are easily mixed up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from small_project import SUITE, project
+
+from gates.regression.pairs import read_collected
+
+
+def test_benchmarks_of_two_files_of_one_name_stay_two() -> None:
+    """File and class are not always enough: of the same file name in two folders, one would be dropped silently."""
+    entries = [
+        {"name": "all", "id": "b/one/test_read.py::test_all", "unpinned": False},
+        {"name": "all", "id": "b/two/test_read.py::test_all", "unpinned": True},
+        {"name": "test_read.all", "id": "b/three/test_other.py::test_test_read.all", "unpinned": False},
+        {"name": "alone", "id": "b/one/test_read.py::test_alone", "unpinned": False},
+    ]
+    found = read_collected({"benchmarks": entries, "unreadable": {}})
+    assert len(found.items) == 4
+    assert list(found.items.values()) == [0, 1, 2, 3]
+    assert "alone" in found.items
+    assert len(found.unpinned) == 1
+
+
+@pytest.mark.end_to_end
+def test_after_a_parallel_benchmark_that_broke_both_sides_share_a_cpu_again(tmp_path: Path) -> None:
+    """Else all that follow in the pair would be measured on CPUs of their own."""
+    suite = (
+        SUITE.replace("from pkg", "import os\nfrom pathlib import Path\nimport pytest\nfrom pkg")
+        + """
+@pytest.mark.unpinned
+def test_broken(benchmark):
+    benchmark(work)
+    assert False
+
+def look():
+    work()
+    Path(__file__).with_name("cpus.txt").write_text(str(os.sched_getaffinity(0)))
+
+def test_look(benchmark):
+    benchmark(look)
+"""
+    )
+    made = project(tmp_path, suite)
+    pair = made.runner().measure(0, 1, lambda name: True)
+    assert "look" in pair.logs
+    assert "broken" in pair.failed
+    base, candidate = ((tree / "benchmarks/cpus.txt").read_text() for tree in (made.base, made.candidate))
+    assert base == candidate
