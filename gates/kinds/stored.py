@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
 
 from gates.kinds.part import Part, together
-from gates.model import Criterion, Finding, Interval, Level, Measurement, MetricSpec, Request, Rule, Table, Unit
+from gates.model import (
+    Criterion,
+    Finding,
+    Interval,
+    Level,
+    Measurement,
+    MetricSpec,
+    Request,
+    Rule,
+    Table,
+    Unit,
+    split_criterion_id,
+)
 from gates.regression.baselines import LEVEL, Baseline, Missing, Prediction, every, find, predicted
 from gates.regression.counts import METRICS
 
@@ -83,7 +95,10 @@ def load_against_stored(request: Request, measured: Sequence[Measurement]) -> Pa
         return _nothing_stored(request, wanted, baseline)
     found = [guard for each in measured if (guard := _guard(each, baseline)) is not None]
     absent = {name: "the stored baseline has no such number" for name in wanted if name not in {each.metric for each in found}}
-    return Part(measurements=tuple(found), absent=absent)
+    keys = (split_criterion_id(key) for key in baseline.newest)
+    percentiles = [metric for metric, phase, flow in keys if metric.startswith("latency.p") and phase == "steady" and not flow]
+    expected = {"baseline.latency.factor": tuple(metric.removeprefix("latency.") for metric in percentiles)}
+    return Part(measurements=tuple(found), expected=expected, absent=absent)
 
 
 def _guard(measured: Measurement, baseline: Baseline) -> Measurement | None:
@@ -117,7 +132,7 @@ def _counts(metric: str, measured: Sequence[Measurement], baseline: Baseline) ->
             found.append(
                 Measurement(metric, (each.value - values[-1]) / max(1.0, values[-1]), Unit.RATIO, 1, selector=each.selector)
             )
-    stored = {key.partition("/")[2] for key in baseline.keys if key.startswith(f"{metric.removeprefix(_PREFIX)}/")}
+    stored = {key.partition("/")[2] for key in baseline.newest if key.startswith(f"{metric.removeprefix(_PREFIX)}/")}
     names = tuple(each.selector for each in found) + tuple(sorted(stored - {each.selector for each in measured}))
     absent = {} if found else {metric: "the stored baseline has none of these numbers"}
     return Part(measurements=tuple(found), expected={metric: names}, absent=absent)
@@ -126,7 +141,8 @@ def _counts(metric: str, measured: Sequence[Measurement], baseline: Baseline) ->
 def _ratios(request: Request, measured: Sequence[Measurement], baseline: Baseline) -> Part:
     margins = [_margin(each) for each in request.gate.criteria if each.metric == "baseline.ratio"]
     least = min(margins)
-    found, rows, expected, why = [], [], [], ""
+    found, rows, why = [], [], ""
+    expected = _usually(baseline, least, {each.selector for each in measured})
     for each in measured:
         prediction = predicted(baseline.values(each.key))
         if isinstance(prediction, Missing):
@@ -151,6 +167,18 @@ def _ratios(request: Request, measured: Sequence[Measurement], baseline: Baselin
         expected={"baseline.ratio": tuple(expected)},
         absent={} if found else {"baseline.ratio": why or "nothing was measured"},
     )
+
+
+def _usually(baseline: Baseline, margin: float, measured: Collection[str]) -> list[str]:
+    """Benchmarks of the newest accepted run that could be judged by their history, and were not *measured* now."""
+    found = []
+    for key in baseline.newest:
+        metric, _, name = split_criterion_id(key)
+        if metric == "ratio" and name not in measured:
+            prediction = predicted(baseline.values(key))
+            if not isinstance(prediction, Missing) and not prediction.is_wide_for(margin):
+                found.append(name)
+    return found
 
 
 def _margin(criterion: Criterion) -> float:

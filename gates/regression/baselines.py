@@ -59,6 +59,11 @@ class Baseline:
         return tuple(run.values[key] for run in self.runs if key in run.values)
 
     @property
+    def newest(self) -> Mapping[str, float]:
+        """What the newest accepted run measured; a number that it lacks is gone for good."""
+        return self.runs[-1].values if self.runs else {}
+
+    @property
     def keys(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(key for run in self.runs for key in run.values))
 

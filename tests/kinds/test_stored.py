@@ -136,3 +136,46 @@ def test_nineteen_runs_decide_nothing(tmp_path: Path) -> None:
         Outcome.INCONCLUSIVE,
         "baseline.ratio/* was not measured: 19 runs are stored and 20 are needed",
     )
+
+
+def judged_of(root: Path, *names: str) -> tuple[Outcome, str]:
+    """What `baseline.ratio/*` says when just these benchmarks were measured, each at its usual 3."""
+    asked = request(root, RATIO)
+    measured = [
+        Measurement("ratio", 3.0, Unit.FACTOR, 40, Interval(2.9, 3.1, 0.95, "bootstrap"), selector=name) for name in names
+    ]
+    part = against_stored(asked, measured)
+    result = GateResult("it", Execution.COMPLETED, "", 1.0, part.measurements, expected=part.expected, absent=part.absent)
+    report = judge_gate(asked.gate, result).criteria[0]
+    return report.outcome, report.reason
+
+
+def test_a_benchmark_of_the_newest_run_that_is_not_measured_is_missed(tmp_path: Path) -> None:
+    """Its history is long enough to judge it, so its absence is no pass."""
+    generator = random.Random(2)
+    store(tmp_path, *({f"ratio/{name}": generator.gauss(3.0, 0.05) for name in "ab"} for _ in range(25)))
+    assert judged_of(tmp_path, "a", "b")[0] is Outcome.PASS
+    outcome, reason = judged_of(tmp_path, "a")
+    assert outcome is Outcome.INCONCLUSIVE
+    assert "not measured for b" in reason
+
+
+def test_a_benchmark_that_accepted_runs_no_longer_have_is_not_missed(tmp_path: Path) -> None:
+    """Otherwise one that was removed on purpose would be asked for during fifty runs."""
+    generator = random.Random(3)
+    names = ["ab"] * 25 + ["a"]
+    store(tmp_path, *({f"ratio/{name}": generator.gauss(3.0, 0.05) for name in each} for each in names))
+    assert judged_of(tmp_path, "a")[0] is Outcome.PASS
+
+
+def test_a_percentile_of_the_newest_run_that_is_not_measured_is_missed(tmp_path: Path) -> None:
+    """A guard over all percentiles does not pass by those that are left."""
+    store(tmp_path, {"latency.p50@steady": 0.05, "latency.p99@steady": 0.1})
+    every = Criterion("baseline.latency.factor/*", Unit.FACTOR, Rule.FACTOR, (Comparison(Comparator.BELOW, 1.2),), 200)
+    asked = request(tmp_path, every)
+    half = Measurement("latency.p50", 0.05, Unit.SECONDS, 4000, Interval(0.049, 0.051, 0.95, "order"), phase="steady")
+    part = load_against_stored(asked, [half])
+    result = GateResult("it", Execution.COMPLETED, "", 1.0, part.measurements, expected=part.expected, absent=part.absent)
+    (report,) = judge_gate(asked.gate, result).criteria
+    assert report.outcome is Outcome.INCONCLUSIVE
+    assert "p99" in report.reason
