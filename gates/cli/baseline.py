@@ -124,12 +124,22 @@ def _acceptable(folder: RunFolder, repository: Path) -> Report:
         raise refuse(f"the run ended {report.verdict.replace('_', ' ').upper()}", "a baseline is made of green runs", code)
     if not commit.sha or commit.dirty:
         raise refuse("the tree was not a clean commit", "commit, then run again")
-    failed = [earlier.run for earlier in report.plan.history.runs if earlier.verdict == "not_ready" and not earlier.dirty]
+    failed = _failed(folder, report)
     if failed:
         raise refuse(f"the run {failed[-1]} found the same commit NOT READY", "a failure is not made the new normal")
     if not _on_default_branch(repository, commit.sha):
         raise refuse("its commit is not on the default branch", "run on the default branch after the merge")
     return report
+
+
+def _failed(folder: RunFolder, report: Report) -> list[str]:
+    """Runs of the same commit that ended NOT READY: those that the plan knew, and by the ledger those since."""
+    from gates.pipeline.ledger import END, NAME, Ledger
+
+    known = [earlier.run for earlier in report.plan.history.runs if earlier.verdict == "not_ready" and not earlier.dirty]
+    ends = [entry for entry in Ledger(folder.runs / NAME).read().entries if entry.event == END and not entry.dirty]
+    since = [entry.run for entry in ends if entry.commit == report.plan.commit.sha and entry.verdict == "not_ready"]
+    return list(dict.fromkeys([*known, *since]))
 
 
 def _on_default_branch(repository: Path, commit: str) -> bool:

@@ -125,3 +125,13 @@ def test_what_expired_is_pruned(place: Place) -> None:
     done = place.gates("baseline", "prune")
     assert done.stdout == "removed the accepted regression of slowdown/a, expired on 2026-01-01\n"
     assert file.read_text() == f"version: 1\naccepted:\n{new}"
+
+
+@pytest.mark.end_to_end
+def test_a_green_run_whose_commit_failed_later_is_refused(place: Place) -> None:
+    """Whichever came first: one of the two runs is wrong, and the good one is not to be chosen."""
+    assert place.gates("run").returncode == 0
+    green = (place.root / ".readiness" / "latest").resolve().name
+    assert place.gates("run", "--set", "gates.primitives.criteria.ratio/work.below=0.1x").returncode == 1
+    shopped = place.accept(green)
+    assert (shopped.returncode, "found the same commit NOT READY" in shopped.stderr) == (2, True), shopped.stderr
