@@ -5,7 +5,8 @@
 Each gate compares three benchmarks of a small package made for this. Half of the gates compare it with itself; in the other
 half one benchmark in turn does 5 % more work. With `hogs`, two processes of ours take 40 % of a CPU each in bursts, and there
 are 16 + 40 pairs instead of 12 + 30. Every finished gate is a line of the state file, so an interrupted run goes on where it
-was. Beside the gate, other rules judge the same timings. Ends with 1 when a target is missed.
+was. With `--part 0/2` and `--part 1/2`, each under `taskset` of a CPU of its own, two share the work and the state file; each
+has half of the hogs. Beside the gate, other rules judge the same timings. Ends with 1 when a target is missed.
 """
 
 from __future__ import annotations
@@ -93,6 +94,7 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--state", type=Path, default=Path(".readiness/regression-real.jsonl"))
+    parser.add_argument("--part", type=part, default=(0, 1), help="0/2: only gates 0, 2, 4 ...; another does the rest beside it")
     parser.add_argument("--write", type=Path, help="a page whose part `real` is written anew")
     asked = parser.parse_args()
     lines = list(gates(asked))
@@ -105,28 +107,38 @@ def main() -> int:
     return 1 if missed else 0
 
 
+def part(text: str) -> tuple[int, int]:
+    """`1/2` is the second of two parts. Raises ValueError."""
+    which, _, of = text.partition("/")
+    if not 0 <= int(which) < int(of):
+        raise ValueError
+    return int(which), int(of)
+
+
 def gates(asked: argparse.Namespace) -> Iterator[Mapping[str, Any]]:
     """All gates asked for, those of the state file among them."""
-    wanted = [(each, kind, number) for number in range(asked.gates) for each in asked.conditions for kind in asked.kinds]
+    which, of = asked.part
+    numbers = range(which, asked.gates, of)
+    wanted = [(each, kind, number) for number in numbers for each in asked.conditions for kind in asked.kinds]
     designs = {condition: asdict(design) for condition, design in DESIGNS.items()}
     state = State(asked.state, {"seed": asked.seed, "designs": designs, "package": PACKAGE, "work": WORK})
     known = {(line["condition"], line["kind"], line["gate"]): line for line in state}
     for done, (condition, kind, number) in enumerate(wanted):
         line = known.get((condition, kind, number))
         if line is None:
-            line = gate(condition, kind, number, asked.seed)
+            line = gate(condition, kind, number, asked.seed, 2 // of)
             state.add(line)
             said = f"{condition}, {kind}, gate {number}: {line['verdict']} in {line['seconds']:.0f} s"
             print(f"{done + 1} of {len(wanted)}: {said}{', ' + line['reason'] if line['reason'] else ''}", file=sys.stderr)
         yield line
 
 
-def gate(condition: str, kind: str, number: int, seed: int) -> Mapping[str, Any]:
+def gate(condition: str, kind: str, number: int, seed: int, busy: int) -> Mapping[str, Any]:
     """One comparison, from making both trees to its verdict."""
     changed = list(WORK)[number % len(WORK)] if kind == "slower" else ""
     design = DESIGNS[condition]
     started = time.monotonic()
-    with tempfile.TemporaryDirectory(prefix="gates-real-") as folder, hogs(2 if condition == "hogs" else 0):
+    with tempfile.TemporaryDirectory(prefix="gates-real-") as folder, hogs(busy if condition == "hogs" else 0):
         old, new = tree(Path(folder) / "old", ""), tree(Path(folder) / "new", changed)
         suite = Suite(paths=("benchmarks",), packages=("work",), overlaid="benchmarks")
         chosen = seed + 1000 * number + 10 * KINDS.index(kind) + list(DESIGNS).index(condition)
