@@ -23,7 +23,7 @@ from typing import Any
 import pytest
 
 from . import allocations, system_calls
-from .naming import is_benchmark, name_of
+from .naming import is_benchmark, name_of, unique
 
 COUNTS_FILE = "GATES_COUNTS_FILE"
 WARM = 100
@@ -36,6 +36,8 @@ SAME = 0.6  # the share of calls that must give the same number: now and then a 
 
 Operation = Callable[[], object]
 _statements = 0
+_names: dict[str, str] = {}
+"""By pytest's own name, ours."""
 _book: dict[str, Any] = {"collected": [], "counts": {}, "dropped": {}, "failed": {}, "unreadable": {}}
 
 
@@ -66,8 +68,9 @@ def pytest_configure(config: pytest.Config) -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Only benchmarks, by name; those that others are held against count nothing of interest, and are counted all the same."""
     items[:] = [item for item in items if is_benchmark(item)]
-    names = _book["collected"] = [name_of(item) for item in items]
-    _book["failed"] |= {name: "several benchmarks have this name; give them groups" for name in names if names.count(name) > 1}
+    identifiers = [item.nodeid for item in items]
+    _names.update(zip(identifiers, unique([name_of(item) for item in items], identifiers), strict=True))
+    _book["collected"] = list(_names.values())
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:
@@ -81,7 +84,7 @@ def pytest_collectreport(report: pytest.CollectReport) -> None:
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Iterator[None]:
     """Note a benchmark that failed, was skipped, or never called its fixture, by name."""
     outcome: Any = yield
-    report, name = outcome.get_result(), name_of(item)
+    report, name = outcome.get_result(), _names[item.nodeid]
     if not report.passed and name not in _book["failed"]:
         _book["failed"][name] = call.excinfo.exconly() if call.excinfo else report.outcome
         _book["counts"].pop(name, None)
@@ -93,15 +96,13 @@ def pytest_unconfigure() -> None:
     """Write down what was counted, and from where each module was imported: that says whose package it was."""
     files = {name: getattr(module, "__file__", None) for name, module in list(sys.modules.items())}
     _book["modules"] = {name: os.path.realpath(file) for name, file in files.items() if isinstance(file, str)}
-    for name in _book["failed"]:
-        _book["counts"].pop(name, None)
     Path(os.environ[COUNTS_FILE]).write_text(json.dumps(_book), encoding="utf-8")
 
 
 @pytest.fixture
 def benchmark(request: pytest.FixtureRequest) -> Counting:
     """What a benchmark calls with its operation."""
-    return Counting(name_of(request.node))
+    return Counting(_names[request.node.nodeid])
 
 
 class Counting:

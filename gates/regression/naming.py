@@ -2,16 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pytest
 
 
+RESERVED = ("", "control")  # no name at all, and the control's
+
+
 def benchmark_name(group: str | None, name: str) -> str:
     """`test_success[3]` of the group `retry` is `retry.success[3]`."""
     short = name.removeprefix("test_")
     return f"{group}.{short}" if group else short
+
+
+def unique(names: Sequence[str], identifiers: Sequence[str]) -> list[str]:
+    """*names* of one suite; where two are the same, each gets its file's before it, and else is called as pytest does."""
+    found = list(names)
+    for more in (longer, str):
+        twice = {name for name in found if found.count(name) > 1 or name in RESERVED}
+        found = [more(each) if name in twice else name for name, each in zip(found, identifiers, strict=True)]
+    return found
+
+
+def longer(identifier: str) -> str:
+    """`benchmarks/test_read.py::TestBig::test_all[3]` is `test_read.TestBig.all[3]`."""
+    file, *within, last = identifier.split("::")
+    return ".".join([Path(file).stem, *within, last.removeprefix("test_")])
 
 
 def name_of(item: pytest.Item) -> str:

@@ -15,6 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from gates.regression.naming import unique
 from gates.regression.processes import Message, Side, Suite, Worker, WorkerError, end, start
 from gates.regression.session import CONTROL, BenchmarkError, Rounds, Session, cpus
 from gates.regression.values import Pair
@@ -162,20 +163,8 @@ class Runner:
 
 
 def read_collected(message: Message) -> Collected:
-    """Names of benchmarks; where two of a suite have the same, or the control's, each gets its file's before it.
-
-    Where those are the same as well, each is called as pytest calls it.
-    """
+    """What a side collected, each benchmark by a name of its own."""
     entries = message["benchmarks"]
-    names = [entry["name"] for entry in entries]
-    for more in (longer, str):
-        twice = {name for name in names if names.count(name) > 1 or name == CONTROL}
-        names = [more(entry["id"]) if name in twice else name for name, entry in zip(names, entries, strict=True)]
+    names = unique([entry["name"] for entry in entries], [entry["id"] for entry in entries])
     unpinned = frozenset(name for name, entry in zip(names, entries, strict=True) if entry["unpinned"])
     return Collected({name: index for index, name in enumerate(names)}, unpinned, message["unreadable"])
-
-
-def longer(identifier: str) -> str:
-    """`benchmarks/test_read.py::TestBig::test_all[3]` is `test_read.TestBig.all[3]`."""
-    file, *within, last = identifier.split("::")
-    return ".".join([Path(file).stem, *within, last.removeprefix("test_")])

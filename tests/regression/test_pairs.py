@@ -12,7 +12,8 @@ from pathlib import Path
 import pytest
 from small_project import PACKAGE, SUITE, project
 
-from gates.regression.pairs import PairError, longer, read_collected
+from gates.regression.naming import longer
+from gates.regression.pairs import PairError, read_collected
 from gates.regression.processes import Suite, start
 from gates.regression.session import CONTROL, Plan, Rounds, halves
 

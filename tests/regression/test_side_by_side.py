@@ -16,12 +16,14 @@ def test_benchmarks_of_two_files_of_one_name_stay_two() -> None:
         {"name": "all", "id": "b/one/test_read.py::test_all", "unpinned": False},
         {"name": "all", "id": "b/two/test_read.py::test_all", "unpinned": True},
         {"name": "test_read.all", "id": "b/three/test_other.py::test_test_read.all", "unpinned": False},
+        {"name": "", "id": "b/one/test_read.py::test_", "unpinned": False},
         {"name": "alone", "id": "b/one/test_read.py::test_alone", "unpinned": False},
     ]
     found = read_collected({"benchmarks": entries, "unreadable": {}})
-    assert len(found.items) == 4
-    assert list(found.items.values()) == [0, 1, 2, 3]
+    assert len(found.items) == 5
+    assert list(found.items.values()) == [0, 1, 2, 3, 4]
     assert "alone" in found.items
+    assert "" not in found.items
     assert len(found.unpinned) == 1
 
 
