@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -43,6 +43,7 @@ from gates.model import (
 
 if TYPE_CHECKING:
     from gates.regression.checkouts import Checkouts
+    from gates.regression.counts import Counts
     from gates.regression.processes import Suite
 
 FEWEST_ROUNDS = 12
@@ -248,7 +249,7 @@ class _Course:
         except GatesError as error:
             return growth.not_counted(error.said)
 
-    def _own(self, described: Suite, checkouts: Checkouts) -> Collection[str] | None:
+    def _own(self, described: Suite, checkouts: Checkouts) -> Counts | None:
         """What the base's own suite holds, once the candidate's is not needed there any more; None when it can't be told."""
         from gates.regression.counts import Tree, listed
         from gates.regression.trees import restore

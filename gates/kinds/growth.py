@@ -41,21 +41,22 @@ def is_own_count(criterion: str) -> bool:
 
 
 def count_both(
-    suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path, calibration: str, own: Callable[[], Collection[str] | None]
+    suite: Suite, trees: Sequence[tuple[Path, str]], scratch: Path, calibration: str, own: Callable[[], Counts | None]
 ) -> Part:
     """Count base and candidate, in that order in *trees*, each with its interpreter; the candidate's benchmarks are in both.
 
-    *own* tells which benchmarks the base's own suite has, None when that is not known; it is asked after all counting.
+    *own* tells what the base's own suite has, None when that is not known; it is asked after all counting.
     """
     made = [Tree(path, suite.folders, python) for path, python in trees]
     base, candidate = count(suite.paths[0], made, scratch, options=suite.options)
     _check_origins(base, "base", made, suite)
     _check_origins(candidate, "candidate", made[::-1], suite)
     _check_readable(candidate)
-    base, candidate = without(base, calibration), without(candidate, calibration)
+    base, candidate = without(base.named_as(candidate), calibration), without(candidate, calibration)
     uncounted = [name for name in (*candidate.numbers, *candidate.failed) if name not in base.numbers]
-    known = own() if uncounted else ()
-    return together([growth(base, candidate, uncounted if known is None else known), counted(candidate)])
+    known = own() if uncounted else Counts({})
+    lost = uncounted if known is None else known.named_as(candidate).collected
+    return together([growth(base, candidate, lost), counted(candidate)])
 
 
 def _check_origins(counts: Counts, side: str, trees: Sequence[Tree], suite: Suite) -> None:

@@ -104,7 +104,8 @@ def compare(
     """
     check_installed()
     sides = (Side("base", base_tree, pythons[0]), Side("candidate", candidate_tree, pythons[1]))
-    with tempfile.TemporaryDirectory(prefix="gates-pairs-") as scratch:
+    # beside the checkouts, so that who takes away what a killed run left takes it too
+    with tempfile.TemporaryDirectory(prefix="gates-pairs-", dir=base_tree.parent) as scratch:
         folder, limits = evidence or Path(scratch), Limits(tolerances or {}, tolerance)
         return Course(suite, sides, design, limits, seed, wishes, rounds, folder, on_progress).run()
 
@@ -148,7 +149,7 @@ class Course:
     folder: Path
     on_progress: Progress
     runner: Runner = field(init=False)
-    own: frozenset[str] | None = None
+    own_suite: Collected | None = None
     pairs: list[Pair] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
     _stepped: int = 0
@@ -163,7 +164,7 @@ class Course:
 
         self.folder.mkdir(parents=True, exist_ok=True)
         (self.folder / PAIRS).unlink(missing_ok=True)  # of an earlier attempt
-        self.own = self._own_benchmarks()
+        self.own_suite = self._own_benchmarks()
         overlay(self.sides[1].tree, self.sides[0].tree, self.suite.overlaid)
         first: Sequence[Pair] = ()
         try:
@@ -183,11 +184,18 @@ class Course:
         left, more = stages.remaining(found, stage, self.limits.over(found))
         return [*found, *(self._measure(more, "stage 2, longer", lambda name: name in left) if left else ())]
 
-    def _own_benchmarks(self) -> frozenset[str] | None:
+    @property
+    def own(self) -> frozenset[str] | None:
+        """The benchmarks of the base's own suite, by the candidate's names where it has them too."""
+        if self.own_suite is None:
+            return None
+        return frozenset(self.own_suite.named_as(self.runner.collected.get("candidate", Collected())).items)
+
+    def _own_benchmarks(self) -> Collected | None:
         """What the base's own suite holds, before the candidate's is put over it; None when it can't be told."""
         base, candidate = self.sides
         if not any((base.tree / path).exists() for path in self.suite.paths):
-            return frozenset()
+            return Collected()
         try:
             found = self._listed(base, candidate)
         except WorkerError as error:
@@ -195,7 +203,7 @@ class Course:
             return None
         for file, why in found.unreadable.items():
             self.problems.append(f"the base's own {file} can't be collected, so what was removed is not known: {why}")
-        return frozenset(found.items)
+        return found
 
     def _listed(self, base: Side, candidate: Side) -> Collected:
         # without compiled files: those of a file that is replaced within a second would be taken for the new one's

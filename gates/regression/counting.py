@@ -38,7 +38,7 @@ Operation = Callable[[], object]
 _statements = 0
 _names: dict[str, str] = {}
 """By pytest's own name, ours."""
-_book: dict[str, Any] = {"collected": [], "counts": {}, "dropped": {}, "failed": {}, "unreadable": {}}
+_book: dict[str, Any] = {"collected": {}, "counts": {}, "dropped": {}, "failed": {}, "unreadable": {}}
 
 
 def _watched(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -70,7 +70,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items[:] = [item for item in items if is_benchmark(item)]
     identifiers = [item.nodeid for item in items]
     _names.update(zip(identifiers, unique([name_of(item) for item in items], identifiers), strict=True))
-    _book["collected"] = list(_names.values())
+    _book["collected"] = {name: identifier for identifier, name in _names.items()}
 
 
 def pytest_collectreport(report: pytest.CollectReport) -> None:

@@ -11,10 +11,14 @@ import os
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import TypeVar
 
 from gates.errors import Exit, GatesError
+from gates.regression.naming import alike
+
+T = TypeVar("T")
 
 METRICS = ("allocations", "bytes", "statements", "system_calls")
 PLUGIN = "gates_regression"
@@ -30,7 +34,7 @@ class Counts:
         numbers: by benchmark, what was counted by metric.
         dropped: by benchmark, why a metric is not among them.
         failed: benchmarks that did not run to their end, and why.
-        collected: every benchmark.
+        collected: every benchmark, with what pytest calls it.
         unreadable: files that could not be collected, and why.
         modules: by name of each module that was imported, its file.
     """
@@ -40,7 +44,22 @@ class Counts:
     failed: Mapping[str, str] = field(default_factory=dict)
     unreadable: Mapping[str, str] = field(default_factory=dict)
     modules: Mapping[str, str] = field(default_factory=dict)
-    collected: tuple[str, ...] = ()
+    collected: Mapping[str, str] = field(default_factory=dict)
+
+    def named_as(self, other: Counts) -> Counts:
+        """The same by the names that *other* has for the same benchmarks."""
+        called = alike(self.collected, other.collected)
+        return replace(
+            self,
+            numbers=_renamed(self.numbers, called),
+            dropped=_renamed(self.dropped, called),
+            failed=_renamed(self.failed, called),
+            collected=_renamed(self.collected, called),
+        )
+
+
+def _renamed(of: Mapping[str, T], called: Mapping[str, str]) -> dict[str, T]:
+    return {called.get(name, name): each for name, each in of.items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -129,7 +148,7 @@ def _finished(process: subprocess.Popen[bytes], tree: Tree, scratch: Path, numbe
             failed=plain["failed"],
             unreadable=plain["unreadable"],
             modules=plain["modules"],
-            collected=tuple(plain["collected"]),
+            collected=plain["collected"],
         )
     except subprocess.TimeoutExpired:
         why = f"counting took longer than {limit:g} s"
@@ -139,15 +158,15 @@ def _finished(process: subprocess.Popen[bytes], tree: Tree, scratch: Path, numbe
     raise GatesError(why, location=str(tree.path), code=Exit.INCONCLUSIVE)
 
 
-def listed(suite: str, tree: Tree, scratch: Path, *, options: Sequence[str] = ()) -> frozenset[str] | None:
-    """The names of the benchmarks at *suite* of *tree*, which are not run; None when a file of it can't be collected."""
+def listed(suite: str, tree: Tree, scratch: Path, *, options: Sequence[str] = ()) -> Counts | None:
+    """What is collected at *suite* of *tree*, and not run; None when a file of it can't be collected."""
     if not (tree.path / suite).exists():
-        return frozenset()
+        return Counts({})
     try:
         (found,) = count(suite, [tree], scratch, options=(*options, "--collect-only"))
     except GatesError:
         return None
-    return None if found.unreadable else frozenset(found.collected)
+    return None if found.unreadable else found
 
 
 def strays(counts: Counts, tree: Path, others: Sequence[Path], packages: Sequence[str]) -> tuple[str, ...]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,6 +26,13 @@ def unique(names: Sequence[str], identifiers: Sequence[str]) -> list[str]:
         twice = {name for name in found if found.count(name) > 1 or name in RESERVED}
         found = [more(each) if name in twice else name for name, each in zip(found, identifiers, strict=True)]
     return found
+
+
+def alike(ours: Mapping[str, str], theirs: Mapping[str, str]) -> dict[str, str]:
+    """For each of our names the one to use beside theirs; both map a suite's names to what pytest calls the benchmark."""
+    names = {identifier: name for name, identifier in theirs.items()}
+    taken = {names[identifier] for identifier in ours.values() if identifier in names}
+    return {name: names.get(identifier, identifier if name in taken else name) for name, identifier in ours.items()}
 
 
 def longer(identifier: str) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from gates.regression.naming import unique
+from gates.regression.naming import alike, unique
 from gates.regression.processes import Message, Side, Suite, Worker, WorkerError, end, start
 from gates.regression.session import CONTROL, BenchmarkError, Rounds, Session, cpus
 from gates.regression.values import Pair
@@ -30,11 +30,25 @@ class PairError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Collected:
-    """What a side collected: benchmarks by name with their index, those not to be pinned, and files that can't be read."""
+    """What a side collected: benchmarks by name with their index, those not to be pinned, and files that can't be read.
+
+    *identifiers* are pytest's own names of the same.
+    """
 
     items: Mapping[str, int] = field(default_factory=dict)
     unpinned: frozenset[str] = frozenset()
     unreadable: Mapping[str, str] = field(default_factory=dict)
+    identifiers: Mapping[str, str] = field(default_factory=dict)
+
+    def named_as(self, other: Collected) -> Collected:
+        """The same benchmarks by the names that *other* has for them: a second one of a name has longer names on its side."""
+        called = alike(self.identifiers, other.identifiers)
+        return Collected(
+            {called[name]: index for name, index in self.items.items()},
+            frozenset(called[name] for name in self.unpinned),
+            self.unreadable,
+            {called[name]: identifier for name, identifier in self.identifiers.items()},
+        )
 
 
 @dataclass(slots=True)
@@ -126,6 +140,7 @@ class Runner:
                 self.collected[name] = read_collected(worker.receive(self.rounds.patience))
             except WorkerError as error:
                 raise PairError(f"{error} while it collected the benchmarks") from None
+        self.collected["base"] = self.collected["base"].named_as(self.collected["candidate"])
 
     def _check_origins_possible(self) -> None:
         for name, found in self.collected.items():
@@ -167,4 +182,5 @@ def read_collected(message: Message) -> Collected:
     entries = message["benchmarks"]
     names = unique([entry["name"] for entry in entries], [entry["id"] for entry in entries])
     unpinned = frozenset(name for name, entry in zip(names, entries, strict=True) if entry["unpinned"])
-    return Collected({name: index for index, name in enumerate(names)}, unpinned, message["unreadable"])
+    identifiers = {name: entry["id"] for name, entry in zip(names, entries, strict=True)}
+    return Collected({name: index for index, name in enumerate(names)}, unpinned, message["unreadable"], identifiers)

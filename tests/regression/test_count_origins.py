@@ -44,6 +44,9 @@ def test_two_benchmarks_of_one_name_are_counted_each(tmp_path: Path) -> None:
     (found,) = count("suite", [twice], tmp_path / "scratch")
     assert set(found.numbers) == {"test_a.work", "test_b.work"}
     assert found.failed == {}
+    (twice.path / "suite/test_b.py").unlink()
+    (once,) = count("suite", [twice], tmp_path / "scratch")
+    assert (set(once.numbers), set(once.named_as(found).numbers)) == ({"work"}, {"test_a.work"})
 
 
 def numbers(*names: str) -> dict[str, dict[str, int]]:

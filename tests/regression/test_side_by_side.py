@@ -5,9 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from small_project import SUITE, project
+from small_project import QUICK, SUITE, project
 
+from gates.regression.comparison import compare
+from gates.regression.naming import alike
 from gates.regression.pairs import read_collected
+from gates.regression.values import Design
+
+FEW = Design(first=12, second=12, most=12)
 
 
 def test_benchmarks_of_two_files_of_one_name_stay_two() -> None:
@@ -52,3 +57,30 @@ def test_look(benchmark):
     assert "broken" in pair.failed
     base, candidate = ((tree / "benchmarks/cpus.txt").read_text() for tree in (made.base, made.candidate))
     assert base == candidate
+
+
+@pytest.mark.end_to_end
+def test_a_second_benchmark_of_a_name_removes_nothing(tmp_path: Path) -> None:
+    """The first one is called longer from then on; it is the same benchmark, and neither gone nor new."""
+    made = project(tmp_path, candidate={"benchmarks/test_more.py": SUITE})
+    found = compare(made.suite, made.base, made.candidate, FEW, seed=1, rounds=QUICK)
+    assert found.removed == ()
+    assert found.added == ("test_more.work",)
+    assert [each.name for each in found.estimates] == ["test_it.work"]
+
+
+@pytest.mark.end_to_end
+def test_a_second_benchmark_that_the_base_can_not_import_leaves_the_first_its_name(tmp_path: Path) -> None:
+    """On the base there is one of the name, on the candidate two."""
+    new = SUITE.replace("from pkg", "from pkg.new")
+    made = project(tmp_path, candidate={"benchmarks/test_more.py": new, "pkg/new.py": "from pkg import work\n"})
+    found = compare(made.suite, made.base, made.candidate, FEW, seed=1, rounds=QUICK)
+    assert (found.removed, dict(found.broken)) == ((), {})
+    assert [each.name for each in found.estimates] == ["test_it.work"]
+
+
+def test_names_of_two_suites_meet_by_what_pytest_calls_them() -> None:
+    """One that moved keeps its name; one that would get another's is called as pytest calls it."""
+    assert alike({"work": "a::w"}, {"a.work": "a::w", "b.work": "b::w"}) == {"work": "a.work"}
+    assert alike({"work": "a::w"}, {"work": "b::w"}) == {"work": "work"}
+    assert alike({"work": "a::w", "b.work": "b::w"}, {"work": "b::w"}) == {"work": "a::w", "b.work": "work"}
