@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from gates.errors import GatesError
 from gates.kinds import growth
+from gates.regression import counts
 from gates.regression.counts import Counts, Tree, count, strays
 from gates.regression.suites import describe
 
@@ -81,3 +84,40 @@ def test_a_candidate_file_that_can_not_be_collected_is_told(tmp_path: Path) -> N
     root = tree(tmp_path / "tree", files).path
     with pytest.raises(GatesError, match=r"test_bad.*nowhere"):
         growth.count_one(describe(root, "suite"), root, tmp_path / "scratch", "calibration")
+
+
+@pytest.mark.end_to_end
+def test_an_installed_copy_in_place_of_the_base_s_own_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The base has no such package, and its environment has: nothing would have grown."""
+    base = tree(tmp_path / "old", {"suite/test_it.py": SUITE, "src/other/__init__.py": ""}).path
+    candidate = tree(tmp_path / "new", {"suite/test_it.py": SUITE, "src/measured.py": WORK}).path
+    installed = tree(tmp_path / "installed", {"measured.py": WORK}).path
+    started = counts._start
+
+    def with_installed(suite: str, of: Tree, *rest: Any) -> Any:
+        return started(suite, Tree(of.path, (*of.from_, str(installed)), of.python), *rest)
+
+    monkeypatch.setattr(counts, "_start", with_installed)
+    both = [(base, sys.executable), (candidate, sys.executable)]
+    with pytest.raises(GatesError, match=r"the base was counted with files that are not its own: .*installed/measured.py"):
+        growth.count_both(describe(candidate, "suite"), both, tmp_path / "scratch", "calibration", lambda: None)
+
+
+@pytest.mark.end_to_end
+def test_the_base_s_own_suite_tells_what_is_new_from_what_broke(tmp_path: Path) -> None:
+    """Of two benchmarks that the base can't run, the one that it had is missed, and the other is new."""
+    suite = SUITE + "\ndef test_new(benchmark):\n    import measured\n    benchmark(measured.better)\n"
+    suite += "\ndef test_kept(benchmark):\n    import measured\n    benchmark(measured.better)\n"
+    base = tree(tmp_path / "old", {"suite/test_it.py": suite, "src/measured.py": WORK}).path
+    candidate = tree(tmp_path / "new", {"suite/test_it.py": suite, "src/measured.py": WORK + "better = work\n"}).path
+    both = [(base, sys.executable), (candidate, sys.executable)]
+
+    def own() -> counts.Counts | None:
+        (base / "suite/test_it.py").write_text(SUITE.replace("test_work", "test_kept"))
+        return counts.listed("suite", Tree(base, ("src",)), tmp_path / "own")
+
+    part = growth.count_both(describe(candidate, "suite"), both, tmp_path / "scratch", "calibration", own)
+    assert set(part.expected["growth.bytes"]) == {"work", "kept"}
+    assert {each.selector for each in part.measurements if each.metric == "growth.bytes"} == {"work"}
+    unknown = growth.count_both(describe(candidate, "suite"), both, tmp_path / "scratch", "calibration", lambda: None)
+    assert set(unknown.expected["growth.bytes"]) == {"work", "kept", "new"}, "where it can't be told, all are missed"
