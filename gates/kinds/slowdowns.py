@@ -192,8 +192,7 @@ class Compared:
 
     def _commits(self) -> tuple[Table, ...]:
         """What lies between base and candidate, those first that touch the package."""
-        folders = [f"{folder}/{name}".removeprefix("./") for folder in self.suite.folders for name in self.suite.packages]
-        found = between(Path(self.request.root), self.base, self.request.commit.sha or "HEAD", folders)
+        found = between(Path(self.request.root), self.base, self.request.commit.sha or "HEAD", self.suite.sources)
         rows = [(each.sha[:12], each.subject, "yes" if each.touches else "no") for each in found[:MOST_COMMITS]]
         more = [("", f"and {len(found) - MOST_COMMITS} more", "")] if len(found) > MOST_COMMITS else []
         return (Table("Commits between", ("commit", "subject", "touches the package"), (*rows, *more)),) if found else ()
