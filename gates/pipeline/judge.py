@@ -13,6 +13,7 @@ fewer samples than the minimum              inconclusive
 whole interval on the right side            pass; inconclusive when the gate did not complete
 limit inside the interval                   inconclusive
 several measurements or comparisons         the worst: fail, then inconclusive, then pass
+`/*`, each with a criterion of its own        not applicable
 ==========================================  ================================================================
 
 ==========================================  ================================================================
@@ -69,6 +70,7 @@ from gates.model import (
 )
 from gates.quantity import show
 
+SEVERITIES = (Severity.BLOCKING, Severity.ADVISORY, Severity.INFORMATIONAL)
 WORST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.NOT_APPLICABLE)
 NEEDS_INTERVAL = frozenset({Rule.PERCENTILE, Rule.RATIO, Rule.SLOWDOWN, Rule.FACTOR})
 LEVEL = 0.95
@@ -118,7 +120,7 @@ def judge_gate(gate: PlannedGate, result: GateResult | str, earlier: tuple[GateR
     criteria = tuple(
         _unjudged(criterion, Outcome.NOT_APPLICABLE, gate.excused[criterion.id])
         if criterion.id in gate.excused
-        else _criterion(criterion, result)
+        else _criterion(criterion, result, _own(criterion, gate.criteria))
         for criterion in gate.criteria
     )
     outcome, reason = _gate_outcome(gate, result, criteria)
@@ -156,9 +158,20 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 # --- criteria ---------------------------------------------------------------------------------------------------------
 
 
-def _criterion(criterion: Criterion, result: GateResult) -> CriterionReport:
-    found = _measurements(criterion, result)
-    absent = _absent(criterion, result, found)
+def _own(criterion: Criterion, criteria: Sequence[Criterion]) -> frozenset[str]:
+    """The selectors that have a criterion of their own, at least as severe, in the place of *criterion*, one for `/*`."""
+    if criterion.selector != "*":
+        return frozenset()
+    near = (each for each in criteria if (each.metric, each.phase) == (criterion.metric, criterion.phase))
+    severe = SEVERITIES[: SEVERITIES.index(criterion.severity) + 1]
+    return frozenset(each.selector for each in near if each.severity in severe and each.selector not in ("", "*"))
+
+
+def _criterion(criterion: Criterion, result: GateResult, own: frozenset[str]) -> CriterionReport:
+    found = tuple(m for m in _measurements(criterion, result) if m.selector not in own)
+    if own and not found and not result.absent.get(criterion.metric) and own >= set(result.expected.get(criterion.metric, ())):
+        return _unjudged(criterion, Outcome.NOT_APPLICABLE, f"each has a criterion of its own: {', '.join(sorted(own))}")
+    absent = _absent(criterion, result, found, own)
     judged = [(_measured(criterion, measurement), measurement) for measurement in found]
     outcome = worst([*(outcome for (outcome, _), _ in judged), *([Outcome.INCONCLUSIVE] if absent else [])])
     decisive = next((reason for (each, reason), _ in judged if each is outcome), absent)
@@ -183,7 +196,7 @@ def _measurements(criterion: Criterion, result: GateResult) -> tuple[Measurement
     )
 
 
-def _absent(criterion: Criterion, result: GateResult, found: Sequence[Measurement]) -> str:
+def _absent(criterion: Criterion, result: GateResult, found: Sequence[Measurement], own: frozenset[str]) -> str:
     """What should have been measured for *criterion* and was not, as a sentence; empty when nothing is missing."""
     reason = result.absent.get(criterion.metric) or result.reason
     why = f": {reason}" if reason else ""
@@ -193,7 +206,7 @@ def _absent(criterion: Criterion, result: GateResult, found: Sequence[Measuremen
         return f"{criterion.id} was measured twice in one result"
     if criterion.selector != "*":
         return ""
-    present = {measurement.selector for measurement in found}
+    present = own | {measurement.selector for measurement in found}
     missing = [name for name in result.expected.get(criterion.metric, ()) if name not in present]
     return (
         f"{criterion_id(criterion.metric, criterion.phase)} was not measured for {', '.join(missing)}{why}" if missing else ""

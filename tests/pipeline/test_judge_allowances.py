@@ -16,6 +16,7 @@ from gates.model import (
     Outcome,
     PlannedGate,
     Rule,
+    Severity,
     Unit,
 )
 from gates.pipeline.judge import judge_gate
@@ -78,3 +79,37 @@ def test_every_measurement_has_an_outcome_of_its_own() -> None:
     report = judge_gate(gate(SLOWDOWN), result(slower("a", -0.01, 0.01), slower("b", 0.03, 0.06), slower("c", 0.01, 0.06)))
     assert report.criteria[0].outcomes == (Outcome.PASS, Outcome.FAIL, Outcome.INCONCLUSIVE)
     assert report.criteria[0].reason.startswith("slowdown/b is")
+
+
+def own(selector: str, limit: float, **more: object) -> Criterion:
+    """A criterion of one benchmark."""
+    return replace(
+        SLOWDOWN, id=f"slowdown/{selector}", comparisons=(Comparison(Comparator.BELOW, limit, limit - 0.03),), **more
+    )
+
+
+def test_a_criterion_of_its_own_takes_the_place_of_the_one_for_all() -> None:
+    """A wider limit for one benchmark widens it; the others are held to the common one as before."""
+    measured = result(slower("a", 0.03, 0.06), slower("b", -0.01, 0.01))
+    assert judge_gate(gate(SLOWDOWN), measured).outcome is Outcome.FAIL
+    wider = judge_gate(gate(SLOWDOWN, own("a", 0.10)), measured)
+    assert [each.outcome for each in wider.criteria] == [Outcome.PASS, Outcome.PASS]
+    assert [each.selector for each in wider.criteria[0].measurements] == ["b"]
+    failing = judge_gate(gate(SLOWDOWN, own("b", 0.10)), measured)
+    assert [each.outcome for each in failing.criteria] == [Outcome.FAIL, Outcome.PASS]
+
+
+def test_a_milder_criterion_of_its_own_takes_no_place() -> None:
+    """One that only advises is shown beside the one that blocks; it does not disarm it."""
+    milder = own("a", 0.10, severity=Severity.ADVISORY)
+    assert judge_gate(gate(SLOWDOWN, milder), result(slower("a", 0.03, 0.06))).outcome is Outcome.FAIL
+
+
+def test_a_benchmark_with_its_own_criterion_is_still_missed_when_it_is_not_measured() -> None:
+    """By its own criterion; that for all has nothing left to say."""
+    report = judge_gate(gate(SLOWDOWN, own("a", 0.10)), result(slower("b", -0.01, 0.01), expected={"slowdown": ("a", "b")}))
+    assert [each.outcome for each in report.criteria] == [Outcome.PASS, Outcome.INCONCLUSIVE]
+    alone = judge_gate(gate(SLOWDOWN, own("a", 0.10)), result(slower("a", -0.01, 0.01), expected={"slowdown": ("a",)}))
+    assert [each.outcome for each in alone.criteria] == [Outcome.NOT_APPLICABLE, Outcome.PASS]
+    nothing = judge_gate(gate(SLOWDOWN, own("a", 0.10)), result(expected={"slowdown": ("a",)}))
+    assert nothing.outcome is Outcome.INCONCLUSIVE
