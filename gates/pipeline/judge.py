@@ -13,7 +13,7 @@ fewer samples than the minimum              inconclusive
 whole interval on the right side            pass; inconclusive when the gate did not complete
 limit inside the interval                   inconclusive
 several measurements or comparisons         the worst: fail, then inconclusive, then pass
-`/*`, each with a criterion of its own        not applicable
+`/*`, each with a criterion of its own      not applicable
 ==========================================  ================================================================
 
 ==========================================  ================================================================
