@@ -94,7 +94,9 @@ def main() -> int:
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--seed", type=int, default=20261123)
     parser.add_argument("--state", type=Path, default=Path(".readiness/regression-real.jsonl"))
-    parser.add_argument("--part", type=part, default=(0, 1), help="0/2: only gates 0, 2, 4 ...; another does the rest beside it")
+    parser.add_argument(
+        "--part", type=part, default=(0, 1), help="0/2: only gates 0, 2, 4 ...; another does the rest beside it"
+    )
     parser.add_argument("--write", type=Path, help="a page whose part `real` is written anew")
     asked = parser.parse_args()
     lines = list(gates(asked))

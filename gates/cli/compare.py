@@ -91,6 +91,7 @@ def compare_command(
                 "--plugin": plugins,
                 "--below": [below if below != "5 %" else None],
                 "--fail-above": [fail_above if fail_above != "2 %" else None],
+                "--pairs": [pairs if pairs != "12+30" else None],
             }
         ),
     )
@@ -145,7 +146,7 @@ class Question:
             tolerance=self.tolerance,
             wishes=self.wishes,
             evidence=self.evidence,
-            on_progress=console.detail,
+            on_progress=console.progress,
             pythons=trees.pythons,
         )
 
@@ -201,19 +202,31 @@ class Answer:
         return [*self.comparison.problems, *([control.reason] if control and control.reason else [])]
 
     @property
+    def strangers(self) -> list[str]:
+        """What was asked for and is no benchmark."""
+        from gates.spec.problems import did_you_mean
+
+        wishes, known = self.question.wishes, self.comparison.known
+        asked = [("--only", each) for each in self.comparison.strangers(wishes.only)]
+        asked += [("--parallel", each) for each in self.comparison.strangers(wishes.parallel)]
+        return [
+            f"{option} {name!r} fits no benchmark; {did_you_mean(name, known)}".removesuffix("; ") for option, name in asked
+        ]
+
+    @property
     def exit(self) -> Exit:
         """A slowdown is believed only when the measurement is."""
         if self.doubts:
             return Exit.INCONCLUSIVE
         if self.failed:
             return Exit.NOT_READY
-        unsure = any(each.outcome is not Outcome.PASS for each in self.reports)
+        unsure = bool(self.strangers) or any(each.outcome is not Outcome.PASS for each in self.reports)
         return Exit.INCONCLUSIVE if unsure or not self.reports else Exit.READY
 
     def talk(self) -> None:
         """Everything that is no number of the table."""
         found = self.comparison
-        for doubt in self.doubts:
+        for doubt in (*self.strangers, *self.doubts):
             console.error(doubt)
         for name, why in found.broken.items():
             console.talk(f"{name} was not compared: {why}")
@@ -233,7 +246,10 @@ class Answer:
 
         end = "HEAD" if self.question.candidate == "." else self.question.candidate
         start = "HEAD" if self.question.base == "." else self.question.base
-        for each in between(self.question.root, start, end, self.comparison.suite.sources):
+        commits = between(self.question.root, start, end, self.comparison.suite.sources)
+        if commits:
+            console.talk("commits between, * touches the package:")
+        for each in commits:
             console.talk(f"  {'*' if each.touches else ' '} {each.sha[:9]} {each.subject}")
         for name in self.failed:
             console.talk(f"again: {self.question.repeat(name)}")
@@ -270,7 +286,7 @@ class Answer:
                 "removed": found.removed,
                 "broken": found.broken,
                 "detectable": found.detectable,
-                "problems": self.doubts,
+                "problems": [*self.strangers, *self.doubts],
             },
             indent=2,
             ensure_ascii=False,
@@ -299,8 +315,17 @@ def _commit(root: Path, name: str) -> str:
             git(root, "rev-parse", "--git-dir")
         except Exception as error:
             raise TreeError(f"not a git repository: {error}", location=str(root), hint="--repo PATH") from None
-        raise UsageError(f"no commit is called {name!r}", location=str(root), hint="git branch --all")
+        raise UsageError(f"no commit is called {name!r}", location=str(root), hint=_meant(root, name))
     return found
+
+
+def _meant(root: Path, name: str) -> str:
+    """The branch or tag that *name* may stand for, else where to look."""
+    from gates.regression.git import git
+    from gates.spec.problems import did_you_mean
+
+    known = git(root, "for-each-ref", "--format=%(refname:short)", "refs/heads", "refs/tags", "refs/remotes").splitlines()
+    return did_you_mean(name, known) or "`git branch --all` and `git tag` list what there is"
 
 
 def _given(options: Mapping[str, Sequence[object]]) -> tuple[str, ...]:

@@ -141,6 +141,8 @@ class Compared:
         control = self.found.control
         if control is not None and control.reason:
             found.append(Finding(Level.WARNING, control.reason))
+        strangers = self.found.strangers(self.settings["parallel"])
+        found += [Finding(Level.WARNING, f"`parallel` names {each!r}, which fits no benchmark") for each in strangers]
         return found
 
     def _news(self) -> list[Finding]:
@@ -200,8 +202,8 @@ class Compared:
     def _steps(self) -> tuple[str, ...]:
         slow = sorted(self.found.estimates, key=lambda each: -each.low)[:3]
         only = " ".join(f"--only {shlex.quote(each.name)}" for each in slow if each.stage == 2)
-        suite = shlex.quote(self.settings["suite"])
-        command = f"{self.request.command} compare {self.base[:12]} {self.request.commit.short} --suite {suite}"
+        as_here = shlex.join(options(self.settings, tolerances(self.request.gate.criteria).general))
+        command = f"{self.request.command} compare {self.base[:12]} {self.request.commit.short} {as_here}"
         return (f"{command} {only}".rstrip(),)
 
     def _summary(self) -> str:
@@ -211,6 +213,21 @@ class Compared:
             f"{compared} benchmarks compared with {self.base[:12]} ({self.why}) in {pairs} pairs of processes, "
             f"{second} of them in fresh pairs once more; {len(self.found.broken)} could not be compared."
         )
+
+
+def options(settings: Mapping[str, Any], tolerance: Tolerance) -> list[str]:
+    """What `gates compare` has to be told to measure and judge as a gate of these *settings* does."""
+    usual = Tolerance()
+    given = [
+        ("--suite", settings["suite"]),
+        ("--package", settings["package"]),
+        *(("--plugin", each) for each in settings["plugins"]),
+        *(("--parallel", each) for each in settings["parallel"]),
+        ("--pairs", settings["pairs"] if settings["pairs"] != "12+30" else ""),
+        ("--below", f"{tolerance.below * 100:g} %" if tolerance.below != usual.below else ""),
+        ("--fail-above", f"{tolerance.fail_above * 100:g} %" if tolerance.fail_above != usual.fail_above else ""),
+    ]
+    return [part for name, value in given if value for part in (name, value)]
 
 
 def _is(name: str, calibration: str) -> bool:

@@ -14,30 +14,55 @@ nothing is left to accept. An entry that expired or names a commit that is not t
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import date
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field, model_validator
 
 from gates.fields import Ratio, Settings
 from gates.regression import git
+from gates.regression.counts import METRICS
 
 FILE = "baselines/accepted.yaml"
+REMOVED = "removed"
+ACCEPTABLE = ("slowdown", REMOVED, *(f"growth.{metric}" for metric in METRICS))
+
+
+def _of_one_benchmark(metric: str) -> str:
+    word, _, name = metric.partition("/")
+    if word not in ACCEPTABLE:
+        raise ValueError(f"expected {', '.join(ACCEPTABLE[:-1])} or {ACCEPTABLE[-1]}, of one benchmark: slowdown/NAME")
+    if not name or "*" in name:
+        raise ValueError(f"expected the name of one benchmark: {word}/NAME")
+    return metric
+
+
+def _commit_id(text: str) -> str:
+    if not re.fullmatch(r"[0-9a-f]{7,40}", text):
+        raise ValueError("expected 7 to 40 digits of a commit, as `git log` shows it")
+    return text
 
 
 class AcceptedEntry(Settings):
-    """One accepted regression; *size* 0 for a benchmark that was removed."""
+    """One accepted regression; a benchmark that was removed has no *size*."""
 
     metric: Annotated[
-        str, Field(pattern=r"^[a-z_.]+/.+$", description="such as slowdown/retry.success or removed/retry.success")
+        str, AfterValidator(_of_one_benchmark), Field(description="such as slowdown/retry.success or removed/retry.success")
     ]
-    commit: Annotated[str, Field(pattern=r"^[0-9a-f]{7,40}$", description="the commit that made it so")]
+    commit: Annotated[str, AfterValidator(_commit_id), Field(description="the commit that made it so")]
     size: Annotated[Ratio, Field(ge=0, le=10)] = 0.0
     reason: Annotated[str, Field(min_length=10)]
     expires: date
+
+    @model_validator(mode="after")
+    def _raises_something(self) -> AcceptedEntry:
+        if not self.size and self.metric.partition("/")[0] != REMOVED:
+            raise ValueError("size is missing: by how much the limit is raised, such as 8 %")
+        return self
 
 
 class AcceptedFile(Settings):

@@ -45,6 +45,7 @@ class Comparison:
         problems: why the whole is not to be relied on; empty when it is.
         suite: what was run.
         detectable: for benchmarks measured in parallel, the slowdown that would have been seen with 99 % probability.
+        known: every benchmark that the candidate's suite has, wanted or not.
     """
 
     design: Design
@@ -58,6 +59,11 @@ class Comparison:
     problems: tuple[str, ...] = ()
     detectable: Mapping[str, float] = field(default_factory=dict)
     suite: Suite = Suite(())
+    known: tuple[str, ...] = ()
+
+    def strangers(self, patterns: Sequence[str]) -> list[str]:
+        """Those of *patterns* that no benchmark fits; none where it is not known which there are."""
+        return [each for each in patterns if self.known and not any(matches(name, (each,)) for name in self.known)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -261,6 +267,7 @@ class Course:
             broken=broken,
             problems=tuple(self.problems or unreadable),
             suite=self.suite,
+            known=tuple(candidate.items),
             detectable={each.name: self._detectable(each, design) for each in estimates if self.runner.is_parallel(each.name)},
         )
 

@@ -13,7 +13,7 @@ from one_gate import planned, values
 
 from gates import codec
 from gates.kinds.benchmarks import BenchmarksKind
-from gates.kinds.slowdowns import tolerances
+from gates.kinds.slowdowns import options, tolerances
 from gates.model import (
     Allowance,
     Comparator,
@@ -203,6 +203,15 @@ def test_the_tightest_tolerance_holds_and_an_accepted_one_is_added() -> None:
     assert found["a"] == Tolerance(0.03, 0.02)
     assert found["b"].below == pytest.approx(0.13)
     assert found["b"].fail_above == pytest.approx(0.10)
+
+
+def test_the_line_that_measures_again_measures_as_the_gate_does() -> None:
+    """With its package, plug-ins, pairs and margins; what is as usual is not repeated."""
+    plain = {"suite": "benchmarks", "package": "", "plugins": [], "parallel": [], "pairs": "12+30"}
+    assert options(plain, Tolerance()) == ["--suite", "benchmarks"]
+    own = plain | {"package": "lib/a", "plugins": ["b"], "parallel": ["c.*"], "pairs": "16+40"}
+    wanted = "--suite|benchmarks|--package|lib/a|--plugin|b|--parallel|c.*|--pairs|16+40|--below|7 %|--fail-above|0 %"
+    assert options(own, Tolerance(0.07, 0.0)) == wanted.split("|")
 
 
 # --- stored baselines -------------------------------------------------------------------------------------------------

@@ -9,6 +9,7 @@ from datetime import date
 from pathlib import Path
 
 import pytest
+from pydantic import ValidationError
 
 from gates.errors import BadFileError
 from gates.regression import baselines
@@ -159,6 +160,30 @@ def test_an_entry_that_expired_or_names_no_commit_is_a_problem(tmp_path: Path, c
     assert "expired on 2026-11-22" in expired.message
     (unknown,) = problems([entry("0123456789")], today, tmp_path)
     assert "0123456789, which is not here" in unknown.message
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"metric": "slowdwon/a"}, "expected slowdown, removed, growth.allocations"),
+        ({"metric": "ratio/a"}, "expected slowdown, removed"),
+        ({"metric": "slowdown/*"}, "the name of one benchmark: slowdown/NAME"),
+        ({"metric": "removed/"}, "the name of one benchmark: removed/NAME"),
+        ({"commit": "HEAD"}, "7 to 40 digits of a commit"),
+        ({"size": "0 %"}, "size is missing"),
+    ],
+)
+def test_an_entry_that_could_never_hold_is_refused(change: dict[str, str], said: str) -> None:
+    """A typing error would otherwise accept nothing, and nobody would see it."""
+    given = {"metric": "slowdown/a", "commit": "0123456", "size": "8 %", "reason": "because of it", "expires": "2027-01-31"}
+    with pytest.raises(ValidationError, match=said):
+        AcceptedEntry.model_validate(given | change)
+
+
+def test_an_accepted_removal_needs_no_size() -> None:
+    """There is no limit that it could raise."""
+    given = {"metric": "removed/a", "commit": "0123456", "reason": "because of it", "expires": "2027-01-31"}
+    assert AcceptedEntry.model_validate(given).size == 0
 
 
 def test_expired_entries_go_and_the_others_keep_their_comments() -> None:

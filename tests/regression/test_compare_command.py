@@ -48,7 +48,7 @@ def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
     assert [(mark, subject) for mark, _, subject in commits[:1]] == [("*", "Slower")]
     assert commits[1][-1] == "Words"
     again = done.stderr.split("again: ")[1]
-    assert "--only work --suite bench" in again
+    assert "--only work --suite bench --pairs 12+12" in again
     assert run_git(root, "worktree", "list").count("\n") == 0
     assert run_git(root, "status", "--porcelain") == ""
 
@@ -72,12 +72,23 @@ def test_a_selection_that_fits_nothing_is_inconclusive(tmp_path: Path) -> None:
     done = gates(made(tmp_path), "compare", "HEAD~1", ".", "--only", "nothing")
     assert done.returncode == Exit.INCONCLUSIVE
     assert "no benchmark was compared" in done.stderr
+    assert "--only 'nothing' fits no benchmark; known: work" in done.stderr
+
+
+@pytest.mark.end_to_end
+def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None:
+    """What was asked for and not measured is told, with what it may have meant."""
+    done = gates(made(tmp_path), "compare", "HEAD~2", "HEAD~1", "--only", "work", "--only", "wrok")
+    assert done.returncode == Exit.INCONCLUSIVE
+    assert "--only 'wrok' fits no benchmark; did you mean 'work'?" in done.stderr
+    assert "work " in done.stdout
 
 
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
         (["nowhere", "HEAD"], "no commit is called 'nowhere'"),
+        (["mian", "HEAD"], "did you mean 'main'?"),
         (["HEAD~1", "HEAD", "--suite", "there"], "there is no there in the candidate"),
         (["HEAD~1", "HEAD", "--suite", "../x"], "no file or folder below the repository's root"),
         (["HEAD~1", "HEAD", "--pairs", "5+30"], "not two numbers of at least 12"),
