@@ -35,7 +35,7 @@ def unit(session: nox.Session) -> None:
 @nox.session
 def benchmarks(session: nox.Session) -> None:
     """The gates of kind `benchmarks`."""
-    gate(session, "benchmarks", "[bench]")
+    gate(session, "benchmarks", "[bench,regression]")
 
 
 @nox.session
@@ -135,6 +135,20 @@ def history(session: nox.Session) -> None:
     """Measure what a history of a million operations takes on disk and to check, against its targets."""
     install(session, "")
     session.run("python", "benchmarks/history_cost.py", *session.posargs)
+
+
+def regression_simulation(session: nox.Session) -> None:
+    """Simulate 10,000 gates on each of seven noisy machines, and write their error rates into docs/regression.md."""
+    install(session, "[bench,regression]")
+    session.run("python", "benchmarks/regression_simulation.py", "--write", "docs/regression.md", *session.posargs)
+
+
+@nox.session(default=False)
+def regression_real(session: nox.Session) -> None:
+    """Run the regression gate on real processes, 100 times a kind (-- --gates 40 for fewer), and write docs/regression.md."""
+    install(session, "[bench,regression]")
+    how_many = session.posargs or ("--gates", "100")
+    session.run("python", "benchmarks/regression_real.py", "--write", "docs/regression.md", *how_many)
 
 
 @nox.session(default=False)

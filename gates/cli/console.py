@@ -16,10 +16,12 @@ class Console:
         self.quiet = False
         self.verbose = False
         self.debug = False
+        self._drawn = False
 
     def talk(self, text: str = "") -> None:
         """Say something to a person on stderr, unless -q was given."""
         if not self.quiet:
+            self._erase()
             print(text, file=sys.stderr, flush=True)
 
     def detail(self, text: str) -> None:
@@ -27,12 +29,27 @@ class Console:
         if self.verbose:
             self.talk(text)
 
+    def progress(self, text: str) -> None:
+        """Say how far something is: on a terminal in one line that is drawn over itself, elsewhere only with -v."""
+        if self.quiet or self.verbose or not live(sys.stderr):
+            self.detail(text)
+            return
+        print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
+        self._drawn = True
+
+    def _erase(self) -> None:
+        if self._drawn:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
+            self._drawn = False
+
     def error(self, text: str) -> None:
         """Say what went wrong, on stderr, also with -q."""
+        self._erase()
         print(f"{paint('error', RED, sys.stderr)}: {text}", file=sys.stderr, flush=True)
 
     def data(self, text: str) -> None:
         """Write a command's result to stdout."""
+        self._erase()
         print(text, flush=True)
 
 

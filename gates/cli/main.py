@@ -29,6 +29,8 @@ COMMANDS = {
     "drill": "gates.cli.drill",
     "faults": "gates.cli.faults",
     "explore": "gates.cli.explore",
+    "baseline": "gates.cli.baseline",
+    "compare": "gates.cli.compare",
     "workflows": "gates.cli.workflows",
     "_gate": "gates.cli.gate",
     "_guardian": "gates.cli.gate",
@@ -45,6 +47,8 @@ SUMMARIES = {
     "drill": "Seed known defects and show that the gates catch them.",
     "faults": "List the faults that a scenario can name and what works here; `faults clean` tidies up.",
     "explore": "Try random sequences of faults, and shrink one that fails.",
+    "compare": "Compare two commits by their benchmarks, in pairs of processes.",
+    "baseline": "List, show, accept and prune stored baselines.",
     "workflows": "Write the GitHub workflows from their templates.",
 }
 

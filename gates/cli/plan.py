@@ -19,16 +19,19 @@ if TYPE_CHECKING:
 @click.option("--spec", "file", default=DEFAULT, show_default=True, help="The spec.")
 @click.option("--profile", default="quick", show_default=True, help="How much is run.")
 @click.option("--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value of the spec.")
+@click.option("--base", metavar="REF", help="Compare with this commit or branch, in every gate that compares.")
 @click.option("--json", "as_json", is_flag=True, help="Print the plan as JSON.")
-def plan_command(file: str, profile: str, overrides: tuple[str, ...], as_json: bool) -> None:
+def plan_command(file: str, profile: str, overrides: tuple[str, ...], base: str | None, as_json: bool) -> None:
     """Show what a run would do, without doing it.
 
     Gates of one step run beside each other; those that measure take the machine alone.
     """
     from gates import codec
+    from gates.cli.base import against
     from gates.pipeline.folder import repository_root, spec_file
     from gates.spec import resolve
 
+    overrides = against(file, base, overrides)
     root = repository_root(Path.cwd())
     resolved = resolve(spec_file(file, root), root=root, profile=profile, overrides=overrides)
     if as_json:

@@ -46,6 +46,7 @@ class Options:
 @click.option(
     "--set", "overrides", multiple=True, metavar="PATH=VALUE", help="Override a value of the spec; shown in the report."
 )
+@click.option("--base", metavar="REF", help="Compare with this commit or branch, in every gate that compares.")
 @click.option("--only", multiple=True, metavar="GATE|kind:KIND", help="Execute only these; the plan stays whole.")
 @click.option("--run", envvar="GATES_RUN", metavar="ID", help="Work on this run: plan it if it is new, leave it open.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Seed of everything random; default: a new one.")
@@ -57,6 +58,7 @@ def run_command(
     file: str,
     profile: str | None,
     overrides: tuple[str, ...],
+    base: str | None,
     only: tuple[str, ...],
     run: str | None,
     seed: int | None,
@@ -68,9 +70,11 @@ def run_command(
     With GATES_RUN or --run only the selected gates are executed, the run stays open for `gates report`, and the exit code is
     what these gates say by themselves.
     """
+    from gates.cli.base import against
     from gates.pipeline.tree import die_with_parent
 
     die_with_parent()
+    overrides = against(file, base, overrides)
     ctx.exit(int(perform(Options(file, profile, overrides, only, run or None, seed, root, as_json))))
 
 

@@ -13,7 +13,7 @@ from gates.drills import inner
 from gates.drills.inner import InnerRun
 from gates.drills.tree import build
 from gates.errors import Exit
-from gates.model import Base, CriterionReport, Drill, Outcome, Sighting, Table, Verdict
+from gates.model import Base, CriterionReport, Disposition, Drill, Outcome, Sighting, Table, Verdict
 
 COLUMNS = ("drill", "gate", "criterion", "reached", "triggered", "caught", "control", "when")
 _CODES = {Outcome.FAIL: Exit.NOT_READY, Outcome.INCONCLUSIVE: Exit.INCONCLUSIVE}
@@ -102,7 +102,7 @@ class Performer:
     def _described(self, drill: Drill, control: InnerRun, run: InnerRun, sighting: Sighting) -> Performed:
         found = run.criterion(drill.base.gate, drill.criterion)
         sound = control.code == Exit.READY and control.report is not None and control.report.verdict is Verdict.READY
-        caught = found is not None and found.outcome is drill.expects and run.code == _CODES[drill.expects]
+        caught = found is not None and found.outcome is drill.expects and run.code == _code(drill, found)
         said = found.reason if found else run.trouble or f"the inner report does not know {drill.criterion}"
         return Performed(
             drill,
@@ -122,6 +122,11 @@ class Performer:
 
     def _stamp(self) -> str:
         return self.now().strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def _code(drill: Drill, found: CriterionReport) -> Exit:
+    """What the run must end with; a criterion that only advises enters no verdict."""
+    return Exit.READY if found.disposition is Disposition.ADVISORY else _CODES[drill.expects]
 
 
 def _trouble(sighting: Sighting, control: InnerRun, sound: bool) -> str:

@@ -72,7 +72,12 @@ PRIMITIVES = Base(
         "ratio/breaker.rejection",
         "ratio/combined.retry_and_breaker",
     ),
-    settings={"time": "100 ms", "rounds": 20},
+    settings={
+        "suite": "benchmarks/recovery/test_retry_and_breaker.py",
+        "time": "100 ms",
+        "rounds": 20,
+        "against": "none",
+    },
     copies=("benchmarks/recovery",),
     seconds=5.0,
 )

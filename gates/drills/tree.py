@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -12,6 +14,7 @@ from gates.errors import BadFileError
 from gates.model import Base, Tree
 
 SPEC = "workflows/readiness.yaml"
+_IGNORED = "/runs/\n/said.log\n__pycache__/\n/.readiness/\n"
 _NOT_INSIDE = frozenset({"needs", "budget", "limit", "profiles", "criteria"})
 
 
@@ -27,7 +30,7 @@ def fits(base: Base, spec: Mapping[str, Any], root: Path) -> bool:
     """Whether *spec* has the gate and the criteria that *base* is made from, and the repository at *root* its files."""
     gate = spec["gates"].get(base.gate)
     known = isinstance(gate, dict) and set(base.criteria) <= set(gate.get("criteria") or ())
-    return known and all((root / name).exists() for name in base.copies)
+    return known and all((root / name).exists() for name in (*base.copies, *base.moved))
 
 
 def build(base: Base, spec: Mapping[str, Any], root: Path) -> Tree:
@@ -39,23 +42,60 @@ def build(base: Base, spec: Mapping[str, Any], root: Path) -> Tree:
     if "scenario" in gate:
         files[gate["scenario"]] = _dumped({**_read(root, gate["scenario"]), **base.scenario})
     inner = {"version": spec.get("version", 1), "profiles": {"quick": {}}, "gates": {base.gate: gate}}
-    return Tree({**inner, **({"target": spec["target"]} if "target" in spec else {})}, files)
+    whole = {**inner, **({"target": spec["target"]} if "target" in spec else {})}
+    if not base.committed:
+        return Tree(whole, files)
+    files[".gitignore"] = _IGNORED
+    return Tree(whole, files, before=files)
 
 
 def write(tree: Tree, folder: Path) -> None:
-    """Put the files of *tree* into *folder*, its spec at the place where the command looks for it."""
-    for path, text in {**tree.files, SPEC: _dumped(tree.spec)}.items():
+    """Put the files of *tree* into *folder*, its spec where the command looks for it; commit them where there is a *before*."""
+    spec = {SPEC: _dumped(tree.spec)}
+    if tree.before is None:
+        _put({**tree.files, **spec}, folder)
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _git(folder, "init", "--quiet", "--initial-branch=main")
+    _put({**tree.before, **spec}, folder)
+    _commit(folder, "without the defect")
+    for gone in tree.before.keys() - tree.files.keys():
+        (folder / gone).unlink()
+    _put(tree.files, folder)
+    _commit(folder, "with the defect, if there is one")
+
+
+def _put(files: Mapping[str, str], folder: Path) -> None:
+    for path, text in files.items():
         place = folder / path
         place.parent.mkdir(parents=True, exist_ok=True)
         place.write_text(text, encoding="utf-8")
 
 
+def _commit(folder: Path, message: str) -> None:
+    _git(folder, "add", "--all")
+    _git(folder, "commit", "--quiet", "--allow-empty", "--message", message)
+
+
+def _git(folder: Path, *arguments: str) -> None:
+    """Raises BadFileError with what git said."""
+    settings = ("user.name=drill", "user.email=drill@localhost", "commit.gpgSign=false", f"core.hooksPath={os.devnull}")
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("GIT_")}
+    command = ["git", "-C", str(folder), *(part for each in settings for part in ("-c", each)), *arguments]
+    try:
+        done = subprocess.run(command, capture_output=True, stdin=subprocess.DEVNULL, env=environment, check=False)
+    except OSError as error:
+        raise BadFileError(f"the drill needs git: {error}", location=str(folder)) from None
+    if done.returncode:
+        raise BadFileError(f"git {arguments[0]}: {done.stderr.decode(errors='replace').strip()}", location=str(folder))
+
+
 def _copied(base: Base, root: Path) -> dict[str, str]:
     found = {}
-    for name in base.copies:
+    for name, place in {**{name: name for name in base.copies}, **base.moved}.items():
         source = root / name
         for path in sorted(source.rglob("*.py")) if source.is_dir() else [source]:
-            found[str(path.relative_to(root))] = _text(path, name)
+            found[str(Path(place) / path.relative_to(source))] = _text(path, name)
     return found
 
 

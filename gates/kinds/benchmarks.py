@@ -1,54 +1,53 @@
-"""The kind `benchmarks`: a pytest-benchmark suite in one process, each benchmark as a ratio to a calibration benchmark in it.
+"""The kind `benchmarks`: a pytest-benchmark suite, judged by itself and against the base that the candidate comes from.
 
-A ratio within one process catches a broken primitive whatever the machine, and claims no more; finding small regressions takes
-pairs of processes.
+By itself, each benchmark is a ratio to a calibration benchmark in the same process: that catches a broken primitive whatever
+the machine, and claims no more. Against the base, pairs of processes find slowdowns of a few percent with known error rates;
+counts of allocations, bytes, statements and system calls find what costs more without taking longer.
 """
 
 from __future__ import annotations
 
-import json
-import math
-import sys
 import tempfile
-from collections.abc import Sequence
+import time
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Annotated
 
-from pydantic import Field
+from pydantic import Field, StringConstraints
 
-from gates import codec
-from gates.errors import BadFileError
+from gates.errors import GatesError
 from gates.fields import Duration, Settings
-from gates.kinds import calibration, child
-from gates.kinds.ratios import METHOD, QUANTILES, Rounds, drift, nearest, ratio
+from gates.kinds import growth, stored
+from gates.kinds.against import BUILT_IN as COMPARISON_BUILT_IN
+from gates.kinds.against import NONE, base_of, is_compared, is_paired, plan_against
+from gates.kinds.part import Part, together
+from gates.kinds.suite import RatioSuite
 from gates.model import (
     Comparator,
     Comparison,
     Criterion,
     Execution,
-    Exhibit,
     Finding,
     GateResult,
-    IntervalRow,
-    Intervals,
     KindContext,
     KindPlan,
     Level,
-    Limit,
     Measurement,
     MetricSpec,
     Request,
     Rule,
-    Table,
     Unit,
 )
-from gates.quantity import show
+
+if TYPE_CHECKING:
+    from gates.regression.checkouts import Checkouts
+    from gates.regression.counts import Counts
+    from gates.regression.processes import Suite
 
 FEWEST_ROUNDS = 12
 DRIFT = 2.0
-SHORTEST_ROUND = "0.0005"
 _BUILT_IN = (
     Criterion(
         "valid.collected",
@@ -70,6 +69,10 @@ _BUILT_IN = (
         summary="How far apart the calibration runs of one process lie: the slowest over the fastest.",
     ),
 )
+_COMPARISON_METRICS = (
+    MetricSpec("slowdown", Unit.RATIO, Rule.SLOWDOWN, "How much slower a benchmark is than on the base.", selectors=True),
+    MetricSpec("removed", Unit.COUNT, Rule.CENSUS, "Benchmarks of the base that are gone, and that nobody accepted."),
+)
 
 
 class BenchmarksSettings(Settings):
@@ -82,13 +85,23 @@ class BenchmarksSettings(Settings):
     rounds: int = Field(40, ge=FEWEST_ROUNDS, description="the fewest rounds of each benchmark")
     time: Duration = Field(0.5, gt=0, le=600, description="how long each benchmark is repeated, at least for its rounds")
     plugins: list[str] = Field(default_factory=list, description="modules that pytest loads with -p")
+    against: str = Field(
+        NONE, min_length=1, description="the base: merge-base (with the default branch), parent, a commit or branch, or none"
+    )
+    pairs: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{1,2}\+[1-9]\d{1,2}$")] = Field(
+        "12+30", description="pairs of processes in stage 1, and in stage 2 for what stage 1 left open"
+    )
+    parallel: list[str] = Field(
+        default_factory=list, description="benchmarks of threads, input or output, which run on both sides at once"
+    )
+    package: str = Field("", description="the folder of the package that is measured, where neither the root nor src holds it")
 
 
 class BenchmarksKind:
-    """Runs a pytest-benchmark suite and summarises it as ratios to its calibration benchmark."""
+    """Runs a pytest-benchmark suite: ratios to its calibration, slowdowns against a base, counts, stored baselines."""
 
     name = "benchmarks"
-    summary = "A pytest-benchmark suite, each benchmark as a ratio to a calibration benchmark in the same process."
+    summary = "A pytest-benchmark suite: ratios to a calibration benchmark, and slowdowns against a base in paired runs."
     measures = True
     needs_target = False
     settings = BenchmarksSettings
@@ -101,6 +114,9 @@ class BenchmarksKind:
             at_least=FEWEST_ROUNDS,
             selectors=True,
         ),
+        *_COMPARISON_METRICS,
+        *growth.CATALOGUE,
+        *stored.CATALOGUE,
     )
 
     def plan(self, settings: BenchmarksSettings, context: KindContext) -> KindPlan:
@@ -109,177 +125,150 @@ class BenchmarksKind:
             context.error(
                 "suite", f"there is no {settings.suite} in the repository", "paths are relative to the repository's root"
             )
-        plain = settings.model_dump(mode="json") | {"time": settings.time}
-        return KindPlan(settings=plain, built_in=_BUILT_IN)
+        if min(map(int, settings.pairs.split("+"))) < FEWEST_ROUNDS:
+            context.error("pairs", f"at least {FEWEST_ROUNDS} pairs are needed in each stage (got {settings.pairs})")
+        stored.check_stored(context.criteria, context.root)
+        against = plan_against(settings.against, context)
+        plain = settings.model_dump(mode="json") | {
+            "time": settings.time,
+            "base": dict(against.base),
+            "accepted_removals": list(against.removed),
+        }
+        return KindPlan(
+            settings=plain,
+            built_in=(*(_BUILT_IN if _needs_ratios(context.criteria) else ()), *against.built_in),
+            not_applicable=against.not_applicable,
+            allowances=against.allowances,
+            seconds=_seconds(settings, context.criteria) if "sha" in against.base else 0.0,
+        )
 
     def run(self, request: Request) -> GateResult:
-        started = datetime.now(UTC)
+        started, began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ"), time.monotonic()
         request.evidence.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryDirectory(prefix="gates-benchmarks-") as scratch:
-            suite = _Suite(request, Path(scratch))
-            suite.run()
-            return suite.result(started.strftime("%Y-%m-%dT%H:%M:%SZ"))
+            course = _Course(request, Path(scratch))
+            part = together(course.parts())
+        return GateResult(
+            gate=request.gate.name,
+            execution=Execution.FAILED_TO_RUN if course.reason else Execution.COMPLETED,
+            started=started,
+            seconds=time.monotonic() - began,
+            measurements=part.measurements,
+            findings=part.findings,
+            exhibits=part.exhibits,
+            summary=part.summary,
+            reason=course.reason,
+            steps=part.steps,
+            attempt=request.attempt,
+            expected=part.expected,
+            absent=part.absent,
+        )
+
+
+def _seconds(settings: BenchmarksSettings, criteria: Sequence[Criterion]) -> float:
+    """About how long a comparison takes: a second for each pair of a dozen benchmarks."""
+    return float(sum(map(int, settings.pairs.split("+")))) if any(is_paired(each.id) for each in criteria) else 0.0
+
+
+def _needs_ratios(criteria: Sequence[Criterion]) -> bool:
+    """Whether any criterion is about the suite by itself; a gate that only compares needs no calibration benchmark."""
+    return any(each.metric in ("ratio", "baseline.ratio") for each in criteria) or not criteria
 
 
 @dataclass(slots=True)
-class _Suite:
-    """One run of the suite: the process, what it collected, what it measured."""
+class _Course:
+    """One run of a gate, part after part; *reason* says why the suite did not run as a whole."""
 
     request: Request
     scratch: Path
-    ended: child.Ended = child.Ended(0, 0.0)
-    names: tuple[str, ...] = ()
-    ran: dict[str, Rounds] = field(default_factory=dict)
-    problem: str = ""
+    reason: str = ""
+    measured: list[Measurement] = field(default_factory=list)
 
-    @property
-    def log(self) -> Path:
-        return self.request.evidence / "output.log"
+    def parts(self) -> Iterator[Part]:
+        for make in (self._ratios, self._comparison, self._stored):
+            part = make()
+            self.measured += part.measurements
+            yield part
 
-    def run(self) -> None:
-        told = {
-            calibration.COLLECTED: str(self.scratch / "collected.json"),
-            calibration.CALIBRATION: self.request.gate.settings["calibration"],
-            "PYTHONHASHSEED": str(self.request.seed % 2**32),
-            "PYTEST_ADDOPTS": "",
-        }
-        self.ended = child.run(self._command(), root=Path(self.request.root), log=self.log, extra=told)
+    def _ratios(self) -> Part:
+        if not _needs_ratios(self.request.gate.criteria):
+            return Part()
+        suite = RatioSuite(self.request, self.scratch)
+        suite.run()
+        self.reason = suite.reason
+        return suite.part()
+
+    def _stored(self) -> Part:
         try:
-            self._read()
-        except (OSError, ValueError, KeyError, TypeError, BadFileError) as error:
-            self.problem = f"the benchmarks can't be read (pytest ended with exit code {self.ended.code}): {error}"
+            return stored.against_stored(self.request, self.measured)
+        except GatesError as error:
+            self.reason = self.reason or error.said
+            return Part()
 
-    def _command(self) -> list[str]:
-        settings = self.request.gate.settings
-        plugins = [part for name in (calibration.__name__, *settings["plugins"]) for part in ("-p", name)]
-        return [
-            *(sys.executable, "-m", "pytest", settings["suite"], *plugins, "-p", "no:cacheprovider"),
-            *("--benchmark-only", "--benchmark-enable", "--benchmark-disable-gc"),
-            f"--benchmark-json={self.scratch / 'raw.json'}",
-            f"--benchmark-min-rounds={settings['rounds']}",
-            f"--benchmark-max-time={settings['time']}",
-            f"--benchmark-min-time={SHORTEST_ROUND}",
-        ]
+    def _comparison(self) -> Part:
+        """Counts and slowdowns on checkouts of both commits; on the tree as it is, counts alone."""
+        criteria = self.request.gate.criteria
+        counted = any(growth.is_counted(each.id) for each in criteria)
+        sha, why = base_of(self.request.gate.settings) if self.request.gate.settings["base"] else ("", "")
+        try:
+            if sha:
+                return self._compared(sha, why, counted)
+            own = self._counted_alone() if any(growth.is_own_count(each.id) for each in criteria) else Part()
+        except GatesError as error:
+            return self._not_compared(error.said, error.hint)
+        problem = self.request.gate.settings["base"].get("problem", "")
+        return together([own, self._not_compared(problem)]) if problem else own
 
-    def _read(self) -> None:
-        self.names = tuple(json.loads((self.scratch / "collected.json").read_text(encoding="utf-8")))
-        twice = sorted({name for name in self.names if self.names.count(name) > 1})
-        if twice:
-            raise BadFileError(f"several benchmarks are called {', '.join(twice)}; give them groups")
-        raw = json.loads((self.scratch / "raw.json").read_text(encoding="utf-8"))
-        self.ran = {rounds.name: rounds for rounds in map(_rounds, raw["benchmarks"])}
-        if not self.controls:
-            wanted = self.request.gate.settings["calibration"]
-            raise BadFileError(f"no benchmark is called {wanted}, which the others are held against")
+    def _compared(self, sha: str, why: str, counted: bool) -> Part:
+        from gates.kinds.slowdowns import run_compared
+        from gates.regression import suites
+        from gates.regression.checkouts import checked_out
+        from gates.regression.trees import overlay
 
-    @property
-    def controls(self) -> list[str]:
-        wanted = self.request.gate.settings["calibration"]
-        return [name for name in self.names if name in self.ran and calibration.is_calibration(name, wanted)]
+        root, settings = Path(self.request.root), self.request.gate.settings
+        with checked_out(root, sha, self.request.commit.sha or "HEAD") as checkouts:
+            described = suites.describe(
+                checkouts.candidate, settings["suite"], package=settings["package"], plugins=settings["plugins"]
+            )
+            parts = []
+            if any(is_paired(each.id) for each in self.request.gate.criteria):
+                parts.append(run_compared(self.request, sha, why, checkouts, described, print))
+            else:
+                overlay(checkouts.candidate, checkouts.base, described.overlaid)
+                parts.append(Part(measurements=(Measurement("valid.base", 0, Unit.COUNT, 1),)))
+            if counted:
+                parts.append(self._counted_both(described, checkouts))
+            return together(parts)
 
-    @property
-    def subjects(self) -> list[str]:
-        wanted = self.request.gate.settings["calibration"]
-        return [name for name in self.names if not calibration.is_calibration(name, wanted)]
+    def _counted_both(self, described: Suite, checkouts: Checkouts) -> Part:
+        """Counts of both; when they can't be had, what was compared stands all the same."""
+        trees = tuple(zip((checkouts.base, checkouts.candidate), checkouts.pythons, strict=True))
+        try:
+            calibration = self.request.gate.settings["calibration"]
+            return growth.count_both(described, trees, self.scratch, calibration, lambda: self._own(described, checkouts))
+        except GatesError as error:
+            return growth.not_counted(error.said)
 
-    def _by_hand(self) -> str:
-        python, suite = child.pasteable("python", self.request.root), self.request.gate.settings["suite"]
-        return child.shown([python, "-m", "pytest", suite, "--benchmark-only"])
+    def _own(self, described: Suite, checkouts: Checkouts) -> Counts | None:
+        """What the base's own suite holds, once the candidate's is not needed there any more; None when it can't be told."""
+        from gates.regression.counts import Tree, listed
+        from gates.regression.trees import restore
 
-    def result(self, started: str) -> GateResult:
-        ratios = () if self.problem else self._ratios()
-        failed = f"pytest ended with exit code {self.ended.code}" if self.ended.code else ""
-        reason = self.problem or failed or ("" if self.subjects else "the suite holds no benchmark besides the calibration")
-        if ratios:
-            codec.write(self.request.evidence / "benchmarks.json", self._summary_file(ratios))
-        return GateResult(
-            gate=self.request.gate.name,
-            execution=Execution.FAILED_TO_RUN if reason else Execution.COMPLETED,
-            started=started,
-            seconds=self.ended.seconds,
-            measurements=(*ratios, *self._validity()),
-            findings=tuple(Finding(Level.ERROR, f"the benchmark {name} did not run to its end") for name in self._missing()),
-            exhibits=(*self._exhibits(ratios), *((child.tail(self.log, "The last lines of pytest"),) if reason else ())),
-            summary=self._summary(),
-            reason=reason,
-            steps=(f"run the suite by hand: {self._by_hand()}",),
-            attempt=self.request.attempt,
-            expected={"ratio": tuple(self.subjects)},
+        restore(checkouts.base)
+        tree = Tree(checkouts.base, described.folders, checkouts.pythons[0])
+        return listed(described.paths[0], tree, self.scratch / "own", options=described.options)
+
+    def _counted_alone(self) -> Part:
+        from gates.regression import suites
+
+        root, settings = Path(self.request.root), self.request.gate.settings
+        described = suites.describe(root, settings["suite"], package=settings["package"], plugins=settings["plugins"])
+        return growth.count_one(described, root, self.scratch, settings["calibration"])
+
+    def _not_compared(self, problem: str, hint: str = "") -> Part:
+        wanted = {each.metric for each in self.request.gate.criteria if is_compared(each.id)}
+        built_in = {each.metric for each in COMPARISON_BUILT_IN}
+        return Part(
+            findings=(Finding(Level.WARNING, f"nothing was compared: {problem}", hint=hint),),
+            absent=dict.fromkeys(sorted({*wanted, *built_in}), problem),
         )
-
-    def _missing(self) -> list[str]:
-        return [] if self.problem else [name for name in self.names if name not in self.ran]
-
-    def _ratios(self) -> tuple[Measurement, ...]:
-        at = [self.names.index(name) for name in self.controls]
-        found = []
-        for name in self.subjects:
-            if name in self.ran:
-                around = [self.ran[self.names[each]] for each in nearest(self.names.index(name), at)]
-                found.append(ratio(self.ran[name], around, self.request.seed))
-        return tuple(found)
-
-    def _validity(self) -> tuple[Measurement, ...]:
-        if self.problem:
-            return ()
-        apart = drift([self.ran[name] for name in self.controls])
-        collected = Measurement("valid.collected", len(self._missing()), Unit.COUNT, len(self.names))
-        return collected, Measurement("valid.calibration", apart, Unit.FACTOR, 1)
-
-    def _summary(self) -> str:
-        count = sum(len(rounds.seconds) for rounds in self.ran.values())
-        return (
-            f"{len(self.ran)} of {len(self.names)} collected benchmarks ran, {count:,} rounds in one process on one CPU, "
-            f"{len(self.controls)} of them calibration runs spread among the others."
-        )
-
-    def _exhibits(self, ratios: Sequence[Measurement]) -> tuple[Exhibit, ...]:
-        if not ratios:
-            return ()
-        rows = [_row(measurement) for measurement in ratios]
-        intervals = Intervals("Ratio to the calibration", Unit.FACTOR, tuple(rows), _limits(self.request.gate.criteria))
-        columns = ("benchmark", "median a call", "5 % to 95 % of rounds", "rounds", "calls a round")
-        return intervals, Table("Benchmarks", columns, tuple(_cells(self.ran[name]) for name in self.names if name in self.ran))
-
-    def _summary_file(self, ratios: Sequence[Measurement]) -> dict[str, Any]:
-        """What is kept: count, quantiles and intervals; the samples themselves go with the scratch folder."""
-        return {
-            "method": METHOD,
-            "order": self.names,
-            "benchmarks": {name: _kept(rounds) for name, rounds in self.ran.items()},
-            "ratios": {measurement.selector: measurement for measurement in ratios},
-        }
-
-
-def _rounds(entry: dict[str, Any]) -> Rounds:
-    name = calibration.benchmark_name(entry["group"], entry["name"])
-    seconds = tuple(float(second) for second in entry["stats"]["data"])
-    if not seconds or not all(math.isfinite(second) and second > 0 for second in seconds):
-        raise BadFileError(f"the rounds of {name} are empty, or not all positive numbers")
-    return Rounds(name, seconds, int(entry["stats"]["iterations"]))
-
-
-def _row(measurement: Measurement) -> IntervalRow:
-    assert measurement.interval is not None
-    return IntervalRow(measurement.selector, measurement.value, measurement.interval.low, measurement.interval.high)
-
-
-def _limits(criteria: Sequence[Criterion]) -> tuple[Limit, ...]:
-    """The limits that hold for every benchmark; a plot of all of them has no place for one benchmark's own."""
-    every = [each for each in criteria if each.id == "ratio/*"]
-    return tuple(
-        Limit(comparison.text or f"{comparison.limit:g}x", comparison.limit)
-        for each in every
-        for comparison in each.comparisons
-    )
-
-
-def _cells(rounds: Rounds) -> tuple[str, ...]:
-    spread = f"{show(rounds.quantile(0.05), Unit.SECONDS)} to {show(rounds.quantile(0.95), Unit.SECONDS)}"
-    return rounds.name, show(rounds.median, Unit.SECONDS), spread, f"{len(rounds.seconds):,}", f"{rounds.iterations:,}"
-
-
-def _kept(rounds: Rounds) -> dict[str, Any]:
-    quantiles = {f"{quantile:g}": rounds.quantile(quantile) for quantile in QUANTILES}
-    ends = {"least": min(rounds.seconds), "most": max(rounds.seconds)}
-    return {"rounds": len(rounds.seconds), "iterations": rounds.iterations, "quantiles": quantiles, **ends}

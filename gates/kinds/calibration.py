@@ -13,18 +13,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from gates.regression.naming import is_benchmark, name_of
+
 if TYPE_CHECKING:
     import pytest
 
 T = TypeVar("T")
 COLLECTED = "GATES_BENCHMARKS"
 CALIBRATION = "GATES_CALIBRATION"
-
-
-def benchmark_name(group: str | None, name: str) -> str:
-    """`test_success[3]` of the group `retry` is `retry.success[3]`."""
-    short = name.removeprefix("test_")
-    return f"{group}.{short}" if group else short
 
 
 def is_calibration(name: str, calibration: str) -> bool:
@@ -51,13 +47,8 @@ def pytest_configure() -> None:
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Put the calibration runs around and among the benchmarks; write down what was found."""
     calibration = os.environ[CALIBRATION]
-    named = [(_name(item), item) for item in items if "benchmark" in getattr(item, "fixturenames", ())]
+    named = [(name_of(item), item) for item in items if is_benchmark(item)]
     control = [pair for pair in named if is_calibration(pair[0], calibration)]
     ordered = spread(control, [pair for pair in named if not is_calibration(pair[0], calibration)])
     items[:] = [item for _, item in ordered]
     Path(os.environ[COLLECTED]).write_text(json.dumps([name for name, _ in ordered]), encoding="utf-8")
-
-
-def _name(item: pytest.Item) -> str:
-    marker = item.get_closest_marker("benchmark")
-    return benchmark_name(marker.kwargs.get("group") if marker else None, item.name)

@@ -16,6 +16,7 @@ from pydantic import Field
 from gates import codec
 from gates.errors import GatesError
 from gates.fields import Duration, Rate, Settings
+from gates.kinds import stored
 from gates.kinds.failure import failed_to_run
 from gates.load.metrics import catalogue
 from gates.load.plan import LoadPlan
@@ -55,7 +56,7 @@ class LoadKind:
     measures = True
     needs_target = True
     settings = LoadSettings
-    metrics = catalogue()
+    metrics = (*catalogue(), *stored.LOAD)
 
     def plan(self, settings: LoadSettings, context: KindContext) -> KindPlan:
         """Read the scenario and its flows, and work out the samples of each criterion."""
@@ -64,7 +65,8 @@ class LoadKind:
         if scenario.faults or scenario.invariants:
             context.error("scenario", "it has faults or invariants, which a load gate ignores", "use `kind: validation`")
         _check_endpoints(load, context)
-        check_selectors(load, context.criteria, context)
+        stored.check_stored(context.criteria, context.root)
+        check_selectors(load, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
         return KindPlan(
             settings={"load": codec.to_json(load), "proxy": settings.proxy.injection() if settings.proxy else None},
             built_in=valid_criteria(context.criteria),
@@ -122,18 +124,21 @@ class _Gate:
 
         criteria, phases = self.request.gate.criteria, self.plan.phases
         windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
+        measured = measurements(outcome, phases=phases, seed=self.request.seed)
+        guards = stored.load_against_stored(self.request, measured)
         return GateResult(
             self.request.gate.name,
             Execution.COMPLETED,
             self.started,
             time.monotonic() - self.began,
-            measurements=measurements(outcome, phases=phases, seed=self.request.seed),
-            findings=deaths,
+            measurements=(*measured, *guards.measurements),
+            findings=(*deaths, *guards.findings),
             exhibits=(*exhibits(outcome, limits=limits(criteria), windows=windows), *tails),
             summary=summarised(outcome),
             steps=self._steps(outcome),
             attempt=self.request.attempt,
-            expected={c.metric: tuple(self.plan.mix) for c in criteria if c.selector == ALL},
+            expected={c.metric: tuple(self.plan.mix) for c in criteria if c.selector == ALL and c.metric not in stored.GUARDS},
+            absent=guards.absent,
         )
 
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:

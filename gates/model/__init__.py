@@ -5,7 +5,16 @@ Values are frozen; numbers are in base units (seconds, bytes, ratios between 0 a
 
 from gates.model.drill import PROOF, Base, Drill, Sighting, Tree, proves
 from gates.model.exhibit import Exhibit, IntervalRow, Intervals, Limit, Line, LogTail, Quantiles, Series, Table, Window
-from gates.model.measurement import Comparison, Criterion, Interval, Measurement, MetricSpec, criterion_id, split_criterion_id
+from gates.model.measurement import (
+    Allowance,
+    Comparison,
+    Criterion,
+    Interval,
+    Measurement,
+    MetricSpec,
+    criterion_id,
+    split_criterion_id,
+)
 from gates.model.plan import Claim, Commit, History, Plan, PlannedGate, Request, RunRecord, TargetPlan
 from gates.model.plugin import (
     CLIENTS,
@@ -36,6 +45,7 @@ from gates.model.words import Comparator, Disposition, Execution, Level, Outcome
 __all__ = [
     "CLIENTS",
     "PROOF",
+    "Allowance",
     "Base",
     "Claim",
     "ClaimReport",

@@ -19,10 +19,14 @@ def proves(row: Mapping[str, str]) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Tree:
-    """The files of an inner run: *spec* in the plain values of its readiness.yaml, and *files* as text by relative path."""
+    """The files of an inner run: *spec* in the plain values of its readiness.yaml, and *files* as text by relative path.
+
+    With *before*, the tree is a git repository of two commits: those files with the spec, then *files* with it.
+    """
 
     spec: Mapping[str, Any]
     files: Mapping[str, str] = field(default_factory=dict)
+    before: Mapping[str, str] | None = None
 
     def gate(self, name: str) -> Mapping[str, Any]:
         """The settings of the gate *name*, as written."""
@@ -41,6 +45,10 @@ class Tree:
     def with_file(self, path: str, text: str) -> Tree:
         """This tree, with another file."""
         return replace(self, files={**self.files, path: text})
+
+    def with_more(self, path: str, text: str) -> Tree:
+        """This tree, with *text* at the end of a file."""
+        return self.with_file(path, self.files[path] + text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +75,8 @@ class Base:
         settings: what takes the place of the gate's own settings.
         scenario: what takes the place of top-level keys of the gate's scenario, where it has one.
         copies: files and folders that are copied from the repository.
+        moved: the same, to another place: `gates/recovery` to `src/gates/recovery`.
+        committed: the tree is a git repository of two commits, the first of them without the defect.
         files: files that are made, by path.
         seconds: how long a run of it takes.
     """
@@ -77,7 +87,9 @@ class Base:
     settings: Mapping[str, Any] = field(default_factory=dict)
     scenario: Mapping[str, Any] = field(default_factory=dict)
     copies: tuple[str, ...] = ()
+    moved: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
+    committed: bool = False
     seconds: float = 5.0
 
 

@@ -88,6 +88,15 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class Allowance:
+    """The limits of a criterion are raised *by* so much for *selector*, for a *reason* that somebody gave."""
+
+    selector: str
+    by: float
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
 class Criterion:
     """One or several comparisons over one measurement, with the fewest samples that may pass.
 
@@ -95,6 +104,7 @@ class Criterion:
         id: `metric[@phase][/selector]`, unique in its gate; selector `*` stands for every measurement of the metric.
         built_in: added by the kind (`valid.*`); never a failure, at worst inconclusive.
         machine: a built-in one whose rejection may be the machine's fault, so that the gate is tried once more.
+        allowances: accepted regressions, by which limits are raised.
     """
 
     id: str
@@ -106,6 +116,7 @@ class Criterion:
     built_in: bool = False
     machine: bool = False
     summary: str = ""
+    allowances: tuple[Allowance, ...] = ()
 
     @property
     def metric(self) -> str:

@@ -49,6 +49,7 @@ class PlannedGate:
         missing: controls or other preconditions that are not there; not empty means INCONCLUSIVE, by name, without running.
         not_applicable: a reason known at plan time that excuses the gate; empty when there is none.
         line: `file:line` of the gate in the spec.
+        excused: criteria that don't apply though the gate does, by id, each with the reason that was known at plan time.
     """
 
     name: str
@@ -64,6 +65,7 @@ class PlannedGate:
     not_applicable: str = ""
     summary: str = ""
     line: str = ""
+    excused: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

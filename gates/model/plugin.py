@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 from gates.model.exhibit import Exhibit
-from gates.model.measurement import Criterion, Measurement, MetricSpec
+from gates.model.measurement import Allowance, Criterion, Measurement, MetricSpec
 from gates.model.plan import Request, TargetPlan
 from gates.model.result import Finding, GateResult
 
@@ -38,6 +38,9 @@ class KindPlan:
         controls: controls of the target that the gate needs ("kill", "start"); one that is not there makes it INCONCLUSIVE.
         seconds: how long it will take, 0 when unknown.
         problems: other reasons, known now, why it can't be measured here.
+        not_applicable: by criterion id, why the plan already knows that it does not apply; a kind excuses only what nobody
+            could measure (the first commit has no base), never what is merely missing.
+        allowances: by criterion id, accepted regressions by which its limits are raised.
     """
 
     settings: Mapping[str, Any]
@@ -46,6 +49,8 @@ class KindPlan:
     controls: tuple[str, ...] = ()
     seconds: float = 0.0
     problems: tuple[str, ...] = ()
+    not_applicable: Mapping[str, str] = field(default_factory=dict)
+    allowances: Mapping[str, tuple[Allowance, ...]] = field(default_factory=dict)
 
 
 class KindContext(Protocol):

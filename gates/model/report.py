@@ -12,13 +12,17 @@ from gates.model.words import Disposition, Execution, Outcome, Verdict
 
 @dataclass(frozen=True, slots=True)
 class CriterionReport:
-    """A criterion, what was measured for it, and what that means. *reason* is one sentence with value, interval and limit."""
+    """A criterion, what was measured for it, and what that means. *reason* is one sentence with value, interval and limit.
+
+    *outcomes* says it of each measurement by itself, in their order; empty when nothing was measured.
+    """
 
     criterion: Criterion
     outcome: Outcome
     disposition: Disposition
     reason: str
     measurements: tuple[Measurement, ...] = ()
+    outcomes: tuple[Outcome, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

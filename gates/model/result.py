@@ -42,6 +42,7 @@ class GateResult:
         steps: what to do when it is not green: commands to paste or sentences.
         attempt: 1, or 2 when the first was rejected because of the machine.
         expected: selectors that a `*` criterion must find, by metric; a missing one is no data.
+        absent: why a metric was not measured, by metric; said with the criterion that misses it.
     """
 
     gate: str
@@ -57,3 +58,4 @@ class GateResult:
     steps: tuple[str, ...] = ()
     attempt: int = 1
     expected: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    absent: Mapping[str, str] = field(default_factory=dict)

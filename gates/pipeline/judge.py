@@ -7,11 +7,13 @@ criterion                                   outcome
 ==========================================  ================================================================
 no measurement, or one without what its     inconclusive
 rule prescribes (interval, unit)
+excused by the plan                         not applicable
 whole interval on the wrong side            fail, whatever n; inconclusive for a built-in `valid.*`
 fewer samples than the minimum              inconclusive
 whole interval on the right side            pass; inconclusive when the gate did not complete
 limit inside the interval                   inconclusive
 several measurements or comparisons         the worst: fail, then inconclusive, then pass
+`/*`, each with a criterion of its own      not applicable
 ==========================================  ================================================================
 
 ==========================================  ================================================================
@@ -68,6 +70,7 @@ from gates.model import (
 )
 from gates.quantity import show
 
+SEVERITIES = (Severity.BLOCKING, Severity.ADVISORY, Severity.INFORMATIONAL)
 WORST = (Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS, Outcome.NOT_APPLICABLE)
 NEEDS_INTERVAL = frozenset({Rule.PERCENTILE, Rule.RATIO, Rule.SLOWDOWN, Rule.FACTOR})
 LEVEL = 0.95
@@ -114,7 +117,12 @@ def judge_gate(gate: PlannedGate, result: GateResult | str, earlier: tuple[GateR
         unknown = tuple(_unjudged(criterion, Outcome.INCONCLUSIVE, reason) for criterion in gate.criteria)
         execution = Execution.NOT_RUN if gate.missing else Execution.FAILED_TO_RUN
         return GateReport(gate, execution, Outcome.INCONCLUSIVE, reason, unknown, None, earlier)
-    criteria = tuple(_criterion(criterion, result) for criterion in gate.criteria)
+    criteria = tuple(
+        _unjudged(criterion, Outcome.NOT_APPLICABLE, gate.excused[criterion.id])
+        if criterion.id in gate.excused
+        else _criterion(criterion, result, _own(criterion, gate.criteria))
+        for criterion in gate.criteria
+    )
     outcome, reason = _gate_outcome(gate, result, criteria)
     return GateReport(gate, result.execution, outcome, reason, criteria, result, earlier)
 
@@ -150,9 +158,20 @@ def worst(outcomes: Iterable[Outcome]) -> Outcome:
 # --- criteria ---------------------------------------------------------------------------------------------------------
 
 
-def _criterion(criterion: Criterion, result: GateResult) -> CriterionReport:
-    found = _measurements(criterion, result)
-    absent = _absent(criterion, result, found)
+def _own(criterion: Criterion, criteria: Sequence[Criterion]) -> frozenset[str]:
+    """The selectors that have a criterion of their own, at least as severe, in the place of *criterion*, one for `/*`."""
+    if criterion.selector != "*":
+        return frozenset()
+    near = (each for each in criteria if (each.metric, each.phase) == (criterion.metric, criterion.phase))
+    severe = SEVERITIES[: SEVERITIES.index(criterion.severity) + 1]
+    return frozenset(each.selector for each in near if each.severity in severe and each.selector not in ("", "*"))
+
+
+def _criterion(criterion: Criterion, result: GateResult, own: frozenset[str]) -> CriterionReport:
+    found = tuple(m for m in _measurements(criterion, result) if m.selector not in own)
+    if own and not found and not result.absent.get(criterion.metric) and own >= set(result.expected.get(criterion.metric, ())):
+        return _unjudged(criterion, Outcome.NOT_APPLICABLE, f"each has a criterion of its own: {', '.join(sorted(own))}")
+    absent = _absent(criterion, result, found, own)
     judged = [(_measured(criterion, measurement), measurement) for measurement in found]
     outcome = worst([*(outcome for (outcome, _), _ in judged), *([Outcome.INCONCLUSIVE] if absent else [])])
     decisive = next((reason for (each, reason), _ in judged if each is outcome), absent)
@@ -163,7 +182,8 @@ def _criterion(criterion: Criterion, result: GateResult) -> CriterionReport:
         )
     if outcome is Outcome.FAIL and criterion.built_in:
         outcome = Outcome.INCONCLUSIVE
-    return CriterionReport(criterion, outcome, _disposition(criterion), decisive, found)
+    each = tuple(single for (single, _), _ in judged)
+    return CriterionReport(criterion, outcome, _disposition(criterion), decisive, found, each)
 
 
 def _measurements(criterion: Criterion, result: GateResult) -> tuple[Measurement, ...]:
@@ -176,16 +196,17 @@ def _measurements(criterion: Criterion, result: GateResult) -> tuple[Measurement
     )
 
 
-def _absent(criterion: Criterion, result: GateResult, found: Sequence[Measurement]) -> str:
+def _absent(criterion: Criterion, result: GateResult, found: Sequence[Measurement], own: frozenset[str]) -> str:
     """What should have been measured for *criterion* and was not, as a sentence; empty when nothing is missing."""
-    why = f": {result.reason}" if result.reason else ""
+    reason = result.absent.get(criterion.metric) or result.reason
+    why = f": {reason}" if reason else ""
     if not found:
         return f"{criterion.id} was not measured{why}"
     if len({measurement.key for measurement in found}) < len(found):
         return f"{criterion.id} was measured twice in one result"
     if criterion.selector != "*":
         return ""
-    present = {measurement.selector for measurement in found}
+    present = own | {measurement.selector for measurement in found}
     missing = [name for name in result.expected.get(criterion.metric, ()) if name not in present]
     return (
         f"{criterion_id(criterion.metric, criterion.phase)} was not measured for {', '.join(missing)}{why}" if missing else ""
@@ -198,7 +219,8 @@ def _measured(criterion: Criterion, measurement: Measurement) -> tuple[Outcome, 
     if problem:
         return Outcome.INCONCLUSIVE, f"{text}, {problem}"
     low, high = (measurement.interval.low, measurement.interval.high) if measurement.interval else (measurement.value,) * 2
-    outcomes = [(compare(comparison, low, high), comparison) for comparison in criterion.comparisons]
+    comparisons = [_raised(comparison, criterion, measurement.selector) for comparison in criterion.comparisons]
+    outcomes = [(compare(comparison, low, high), comparison) for comparison in comparisons]
     outcome = worst(each for each, _ in outcomes)
     limits = " and ".join(_limit(comparison, criterion) for each, comparison in outcomes if each is outcome)
     if outcome is not Outcome.FAIL and measurement.n < criterion.minimum:
@@ -210,6 +232,16 @@ def _measured(criterion: Criterion, measurement: Measurement) -> tuple[Outcome, 
             return outcome, f"{text}, {limits}"
         case _:
             return outcome, f"{text}; the limit ({limits}) lies inside the interval"
+
+
+def _raised(comparison: Comparison, criterion: Criterion, selector: str) -> Comparison:
+    """*comparison* with what was accepted for *selector* added to its limits; a lower limit has nothing to be raised by."""
+    by = sum(allowance.by for allowance in criterion.allowances if allowance.selector == selector)
+    if not by or comparison.comparator not in (Comparator.BELOW, Comparator.AT_MOST):
+        return comparison
+    beyond = None if comparison.fail_beyond is None else comparison.fail_beyond + by
+    accepted = f"{comparison.text or show(comparison.limit, criterion.unit)} and the accepted {show(by, criterion.unit)}"
+    return replace(comparison, limit=comparison.limit + by, fail_beyond=beyond, text=accepted)
 
 
 def _malformed(criterion: Criterion, measurement: Measurement) -> str:
@@ -270,7 +302,10 @@ def _gate_outcome(gate: PlannedGate, result: GateResult, criteria: Sequence[Crit
         return Outcome.INCONCLUSIVE, open_.reason
     if not counted:
         return Outcome.NOT_APPLICABLE, "no criterion of this gate counts"
-    return Outcome.PASS, "1 criterion holds" if len(counted) == 1 else f"{len(counted)} criteria hold"
+    holding = [report for report in counted if report.outcome is Outcome.PASS]
+    if not holding:
+        return Outcome.NOT_APPLICABLE, counted[0].reason
+    return Outcome.PASS, "1 criterion holds" if len(holding) == 1 else f"{len(holding)} criteria hold"
 
 
 def _missing(gate: PlannedGate) -> str:

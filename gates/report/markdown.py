@@ -114,14 +114,18 @@ def _criteria(gate: GateReport) -> Iterator[str]:
 
 def _criterion_rows(report: CriterionReport) -> Iterator[tuple[str, ...]]:
     criterion = report.criterion
-    sign = f"{reading.SIGNS[report.outcome]} {reading.WORDS[report.outcome]}"
     limits, why = markdown_text(reading.limits_of(report)), markdown_text(report.reason)
     if not report.measurements:
-        yield (sign, code(criterion.id), "no value", "", limits, "0", why)
+        yield (_sign(report.outcome), code(criterion.id), "no value", "", limits, "0", why)
     for index, found in enumerate(report.measurements):
         name = criterion.id if len(report.measurements) == 1 else found.key
         value, interval = reading.value_of(found, criterion.rule), reading.interval_of(found, criterion.rule)
+        sign = _sign(reading.outcome_of(report, index))
         yield (sign, code(name), value, interval, limits, f"{found.n:,}", why if index == 0 else "")
+
+
+def _sign(outcome: Outcome) -> str:
+    return f"{reading.SIGNS[outcome]} {reading.WORDS[outcome]}"
 
 
 def _exhibit(exhibit: Exhibit) -> Iterator[str]:

@@ -102,6 +102,11 @@ def counts(report: CriterionReport) -> bool:
     return report.disposition is Disposition.COUNTED and report.criterion.severity is Severity.BLOCKING
 
 
+def outcome_of(report: CriterionReport, index: int) -> Outcome:
+    """What the judge said of one of several measurements; of the whole where it said no more."""
+    return report.outcomes[index] if len(report.outcomes) == len(report.measurements) else report.outcome
+
+
 def worst_first(gates: Iterable[GateReport]) -> list[GateReport]:
     """*gates* by how much they need a person: failures, then inconclusive ones, else in the order of the plan."""
     return sorted(gates, key=lambda gate: _RANK[gate.outcome])
@@ -179,6 +184,9 @@ def since_last(report: Report, gate: GateReport, reading: Reading) -> str:
     previous = previous_value(report, gate, reading.report, reading.measurement)
     if previous is None:
         return ""
+    if reading.report.criterion.rule is Rule.SLOWDOWN:  # a change already: of one that is about 0 no share can be said
+        points = round((reading.measurement.value - previous) * 100, 1)
+        return f"{'+' if points > 0 else '−'}{abs(points):g} points" if points else "±0"
     return _change(reading.measurement.value, previous, reading.measurement.unit)
 
 

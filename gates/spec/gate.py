@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -139,7 +139,7 @@ class GateResolver:
             name=self.name,
             kind=self.model.kind,
             settings=plan.settings,
-            criteria=(*criteria, *plan.built_in),
+            criteria=(*(_allowing(each, plan) for each in criteria), *plan.built_in),
             limit=limit,
             budget=self.model.budget or plan.seconds,
             needs=needs,
@@ -148,6 +148,7 @@ class GateResolver:
             missing=(*missing, *plan.problems),
             summary=self.model.summary,
             line=self.node.named.text,
+            excused=plan.not_applicable,
         )
 
     def _refuse(self, setting: str, message: str, hint: str = "") -> None:
@@ -155,6 +156,10 @@ class GateResolver:
         criterion = taken[:1] == ("criteria",)
         place = node.named if rest or criterion or node.entries is not None else node.place
         self.problems.append(place.problem(("gates", self.name, *([setting] if setting else [])), message, hint))
+
+
+def _allowing(criterion: Criterion, plan: KindPlan) -> Criterion:
+    return replace(criterion, allowances=plan.allowances.get(criterion.id, ()))
 
 
 def _names(kind: Any) -> str:

@@ -11,9 +11,10 @@ import pytest
 from one_gate import planned, run, values
 
 from gates.kinds.benchmarks import BenchmarksKind
-from gates.kinds.calibration import benchmark_name, is_calibration, spread
+from gates.kinds.calibration import is_calibration, spread
 from gates.kinds.ratios import Rounds, drift, nearest, ratio
 from gates.model import Execution, GateResult, Intervals, Outcome, Rule
+from gates.regression.naming import benchmark_name
 from gates.spec import SpecErrors
 
 SUITE = """

@@ -9,8 +9,8 @@ from gates import codec
 from gates.model import Report
 
 _OURS = frozenset({
-    "unit", "rule", "comparator", "severity", "outcome", "disposition", "execution", "verdict", "level", "type", "metric",
-    "started", "created", "kind",
+    "unit", "rule", "comparator", "severity", "outcome", "outcomes", "disposition", "execution", "verdict", "level", "type",
+    "metric", "started", "created", "kind",
 })  # fmt: skip
 
 
@@ -24,7 +24,8 @@ def rewritten(report: Report, change: Callable[[str], str]) -> Report:
 def _walk(value: Any, change: Callable[[str], str], key: str) -> Any:
     if isinstance(value, dict):
         return {
-            name: item if name in _OURS and isinstance(item, str) else _walk(item, change, name) for name, item in value.items()
+            name: item if name in _OURS and not isinstance(item, dict) else _walk(item, change, name)
+            for name, item in value.items()
         }
     if isinstance(value, list):
         return [_walk(item, change, key) for item in value]

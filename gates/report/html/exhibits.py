@@ -64,8 +64,9 @@ def _outcomes(gate: GateReport) -> Mapping[str, Outcome]:
     """The outcome by selector and by key of each measurement that a criterion looked at."""
     found: dict[str, Outcome] = {}
     for report in gate.criteria:
-        for measurement in report.measurements:
-            outcome = report.outcome if len(report.measurements) == 1 else _place(report, measurement)
+        for index, measurement in enumerate(report.measurements):
+            told = len(report.measurements) == 1 or report.outcomes
+            outcome = reading.outcome_of(report, index) if told else _place(report, measurement)
             found[measurement.key] = outcome
             if measurement.selector and not report.criterion.built_in:
                 found[measurement.selector] = outcome

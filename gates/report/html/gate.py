@@ -102,20 +102,24 @@ def _why(report: CriterionReport, gate: GateReport) -> str:
 def _rows(report: CriterionReport, reason: str | None) -> Iterator[str]:
     criterion, limits = report.criterion, text(reading.limits_of(report))
     class_ = ' class="aside"' if criterion.built_in and report.outcome is Outcome.PASS else ""
-    verdict = f'<td class="whole">{sign(report.outcome)}{_disposition(report)}</td>'
     why, empty_why = (f'<td class="why">{text(reason)}</td>', "<td></td>") if reason is not None else ("", "")
     if not report.measurements:
         name = f"<td><code>{breaking(criterion.id)}</code></td>"
         empty = (
             f'<td class="number">no value</td><td class="number"></td><td class="number">{limits}</td><td class="number">0</td>'
         )
-        yield f"<tr{class_}>{verdict}{name}{empty}{why}</tr>"
+        yield f"<tr{class_}>{_verdict(report, report.outcome)}{name}{empty}{why}</tr>"
     for index, found in enumerate(report.measurements):
         name = criterion.id if len(report.measurements) == 1 else found.key
         cells = (reading.value_of(found, criterion.rule), reading.interval_of(found, criterion.rule))
         numbers = "".join(f'<td class="number">{text(cell)}</td>' for cell in cells)
         numbers += f'<td class="number">{limits}</td><td class="number">{found.n:,}</td>'
+        verdict = _verdict(report, reading.outcome_of(report, index))
         yield f"<tr{class_}>{verdict}<td><code>{breaking(name)}</code></td>{numbers}{empty_why if index else why}</tr>"
+
+
+def _verdict(report: CriterionReport, outcome: Outcome) -> str:
+    return f'<td class="whole">{sign(outcome)}{_disposition(report)}</td>'
 
 
 def _disposition(report: CriterionReport) -> str:
