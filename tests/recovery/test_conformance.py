@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import selectors
 from typing import Any
 
 import pytest
+from leaping import LeapingLoop
 
 from gates.recovery import (
     CircuitBreaker,
@@ -135,27 +135,6 @@ def test_a_seeded_defect_is_caught_by_the_check_that_is_for_it(kind, caught):
     """Each defect makes its checks speak."""
     spoke = {name for name, sentence in said(lambda clock: Ours(clock, kind)).items() if sentence}
     assert caught <= spoke
-
-
-class Leaping(selectors.DefaultSelector):
-    """Waits for no timer: its time leaps to the next one, so that a busy machine can be late for nothing."""
-
-    now = 0.0
-
-    def select(self, timeout=None):
-        events = super().select(timeout if timeout is None else 0)
-        if not events and timeout:
-            self.now += timeout
-        return events
-
-
-class LeapingLoop(asyncio.SelectorEventLoop):
-    def __init__(self):
-        self.leaping = Leaping()
-        super().__init__(self.leaping)
-
-    def time(self):
-        return self.leaping.now
 
 
 def test_the_suite_runs_on_an_asyncio_loop_too():
