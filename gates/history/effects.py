@@ -63,19 +63,3 @@ def disagreeing(replicas: Mapping[str, Hashable]) -> tuple[str, ...]:
         return ()
     most, _ = Counter(replicas.values()).most_common(1)[0]
     return tuple(name for name, says in replicas.items() if says != most)
-
-
-def convergence_time(looks: Sequence[tuple[float, Mapping[str, Hashable]]], healed: float) -> float | None:
-    """Seconds from *healed* to the first of *looks* (time, and what every replica says) since which all say the same.
-
-    None when they differ in the last look, or nobody looked after *healed*.
-    """
-    agreed: float | None = None
-    for when, replicas in looks:
-        if when < healed:
-            continue
-        if disagreeing(replicas):
-            agreed = None
-        elif agreed is None:
-            agreed = when - healed
-    return agreed

@@ -5,7 +5,7 @@
 | detect.time | the fault was caused | a node's own metrics first tell of it |
 | restored.time | the healing began | throughput and p99 are back within 10 % of before, and stay |
 | back.time | the healing began | the last stale answer or 503 that a client saw |
-| converge.time | the load was over and all faults healed | nothing moves any more on any node |
+| converge.time | the last healing began | load is over and nothing moves any more on any node |
 | breaker.open.time | the fault was caused | a breaker first opens |
 | breaker.closed.time | the healing began | every breaker that had opened is closed again |
 
@@ -44,7 +44,7 @@ METRICS = (
     _time("detect.time", "From the fault to the first node whose own metrics tell of it."),
     _time("restored.time", "From the start of healing until throughput and p99 are within 10 % of before, and stay for 2 s."),
     _time("back.time", "From the start of healing to the last stale answer or 503 that a client saw."),
-    _time("converge.time", "From the end of load and faults until nothing moves any more on any node."),
+    _time("converge.time", "From the start of the last healing until load is over and nothing moves any more on any node."),
     _time("breaker.open.time", "From the fault to the first breaker that opens."),
     _time("breaker.closed.time", "From the start of healing until every breaker that had opened is closed."),
     MetricSpec(
@@ -109,7 +109,7 @@ def objectives(plan: TrialPlan, course: Course, signals: Signals | None) -> tupl
         *_restored(plan, course, seen),
         *_available(plan, course, seen),
         *_by_flow(plan, course, seen),
-        *_converged(course),
+        *_converged(course, seen),
         *_answers(plan, history),
         *(_told(plan, course, seen, signals) if signals is not None else ()),
     )
@@ -211,11 +211,13 @@ def _stretch(load: LoadOutcome, start: float, end: float) -> _Stretch | None:
     )
 
 
-def _converged(course: Course) -> tuple[Measurement, ...]:
-    if course.settled is None:
+def _converged(course: Course, seen: Sequence[Observation]) -> tuple[Measurement, ...]:
+    healed = [each.healing for each in seen if each.healing is not None]
+    if course.settled is None or not seen or len(healed) < len(seen):
         return ()
-    over, took, still = course.settled
-    return longest("converge.time", [took - over if still else None], took - over)
+    rested, still = course.settled
+    took = rested - max(healed)
+    return longest("converge.time", [took if still else None], took)
 
 
 # --- what clients saw -------------------------------------------------------------------------------------------------

@@ -69,8 +69,8 @@ class Course:
         deaths: exit codes of processes that ended though nobody asked, by name.
         polls: of the readiness of nodes that could not be ready for a while.
         looks: at the nodes' own metrics.
-        settled: when load and faults were over, when nothing moved any more, and whether it came to that; None when the target
-            did not say.
+        settled: when nothing moved any more after load and faults, and whether it came to that; None when the target did not
+            say.
     """
 
     load: LoadOutcome
@@ -82,7 +82,7 @@ class Course:
     logs: tuple[LogTail, ...]
     polls: tuple[Poll, ...] = ()
     looks: tuple[Look, ...] = ()
-    settled: tuple[float, float, bool] | None = None
+    settled: tuple[float, bool] | None = None
 
 
 @dataclass(slots=True)
@@ -97,7 +97,7 @@ class _Trial:
     signals: Signals | None = None
     pollers: tuple[Poller, ...] = ()
     listeners: tuple[Listener, ...] = ()
-    settled: tuple[float, float, bool] | None = None
+    settled: tuple[float, bool] | None = None
 
     def run(self) -> Course:
         before, problems = self._before()
@@ -191,10 +191,10 @@ class _Trial:
 
     def _settled(self, clock: Callable[[], float], when: str, problems: list[str]) -> Mapping[str, Any]:
         """What the target says once nothing moves any more; empty when it does not answer."""
-        endpoints, over = tuple(self.target.endpoints), clock()
+        endpoints = tuple(self.target.endpoints)
 
         def on_rest(ended: bool) -> None:
-            self.settled = self.settled or (over, clock(), ended)
+            self.settled = self.settled or (clock(), ended)
 
         try:
             answers, settled = invariant.observe_settled(

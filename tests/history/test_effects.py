@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gates.history.effects import convergence_time, disagreeing, effects, lost, unfinished
+from gates.history.effects import disagreeing, effects, lost, unfinished
 from gates.model import Operation
 
 
@@ -56,19 +56,3 @@ def test_the_replica_that_differs_is_named() -> None:
     assert disagreeing({"a": 1, "b": 1, "c": 2}) == ("c",)
     assert disagreeing({"a": 1, "b": 1}) == ()
     assert disagreeing({}) == ()
-
-
-APART, ALIKE = {"a": 1, "b": 2}, {"a": 2, "b": 2}
-
-
-def test_convergence_counts_from_the_healing_to_the_last_time_that_replicas_became_alike() -> None:
-    """A moment of agreement that did not last is none."""
-    looks = [(1.0, ALIKE), (5.0, ALIKE), (6.0, APART), (7.0, ALIKE), (8.0, ALIKE)]
-    assert convergence_time(looks, healed=4.0) == 3.0
-    assert convergence_time(looks[:2], healed=4.0) == 1.0
-
-
-def test_replicas_that_differ_at_the_end_have_not_converged() -> None:
-    """Nor has anybody seen it who did not look after the healing."""
-    assert convergence_time([(5.0, ALIKE), (6.0, APART)], healed=4.0) is None
-    assert convergence_time([(1.0, ALIKE)], healed=4.0) is None

@@ -148,13 +148,14 @@ def test_a_flow_that_would_not_tell_gives_no_figure() -> None:
     assert "refused.answers" not in found
 
 
-def test_convergence_counts_from_the_end_of_load_and_faults() -> None:
-    """What still moved when the time was up took at least as long."""
-    assert measured(course(operations(), settled=(25.0, 26.5, True)))["converge.time"].value == 1.5
-    found = measured(course(operations(), settled=(25.0, 45.0, False)))["converge.time"]
-    assert found.value == 20.0
+def test_convergence_counts_from_the_healing() -> None:
+    """What still moved when the time was up took at least as long; without a fault that was healed there is nothing to count."""
+    assert measured(course(operations(), settled=(26.5, True)))["converge.time"].value == 10.5
+    found = measured(course(operations(), settled=(45.0, False)))["converge.time"]
+    assert found.value == 29.0
     assert found.interval is not None
     assert "converge.time" not in measured(course(operations()))
+    assert "converge.time" not in measured(course(operations(), fault=replace(FAULT, healing=None), settled=(26.5, True)))
 
 
 # --- what metrics tell ------------------------------------------------------------------------------------------------
