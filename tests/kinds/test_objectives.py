@@ -149,7 +149,7 @@ def test_a_flow_that_would_not_tell_gives_no_figure() -> None:
 
 
 def test_convergence_counts_from_the_healing() -> None:
-    """What still moved when the time was up took at least as long; without a fault that was healed there is nothing to count."""
+    """What still moved when the time was up took at least as long; without a healing there is nothing to count from."""
     assert measured(course(operations(), settled=(26.5, True)))["converge.time"].value == 10.5
     found = measured(course(operations(), settled=(45.0, False)))["converge.time"]
     assert found.value == 29.0

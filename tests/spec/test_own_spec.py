@@ -28,3 +28,13 @@ def test_the_quick_profile_fits_its_budget() -> None:
     """The gates of the main job together take no longer than it allows."""
     resolved = resolve(OWN, root=ROOT, profile="quick")
     assert 0 < sum(gate.budget for gate in resolved.gates) <= resolved.budget
+
+
+def test_one_partition_and_one_crash_in_quick_and_the_whole_matrix_in_standard_fit_their_times() -> None:
+    """40 s and 15 minutes."""
+    quick = {gate.name: gate for gate in resolve(OWN, root=ROOT, profile="quick").gates}
+    assert {name for name, gate in quick.items() if gate.kind == "validation"} == {"crash", "recovery-partition"}
+    assert quick["crash"].budget + quick["recovery-partition"].budget <= 40.0
+    standard = [gate for gate in resolve(OWN, root=ROOT, profile="standard").gates if gate.name.startswith("recovery-")]
+    assert len(standard) >= 29
+    assert sum(gate.budget for gate in standard) <= 900.0
