@@ -60,6 +60,7 @@ DEGRADED = Base(
         "ready.lied",
         "acknowledged.lost",
         "back.time",
+        "flow.recovery/*",
         "breaker.open.time",
         "breaker.closed.time",
         "breaker.stuck",

@@ -224,6 +224,14 @@ DRILLS = (
     ),
     drill(
         DEGRADED,
+        "sticky-refusals",
+        "flow.recovery/*",
+        "A node whose ledger takes writes again serves one flow at once, and another four seconds later.",
+        sightings.refused_after_the_heal,
+        name="one-flow-back-late",
+    ),
+    drill(
+        DEGRADED,
         "stuck-breaker",
         "breaker.stuck",
         "A breaker that has opened asks nobody for a minute whether its dependency is back.",
