@@ -44,9 +44,9 @@ def vote(node: Node, proposal: str, option: str = "Yes", **more: Any) -> Any:
     return node.ask("POST", "/governance/vote", {"proposal_id": proposal, "vote_option": option}, **more)
 
 
-def accepted(node: Node, proposal: str) -> bool:
+def accepted(node: Node, proposal: str, option: str = "Yes") -> bool:
     """Whether the vote was taken; a node that can't ask for a proposal that it lacks says that it is not sure."""
-    code, answer = vote(node, proposal)
+    code, answer = vote(node, proposal, option)
     assert code in (200, 503), answer
     return bool(code == 200)
 
@@ -81,7 +81,7 @@ def test_a_proposal_is_the_same_everywhere_after_its_execution(federation: Feder
     a, b, c = federation
     proposal = propose(a, "GenericText", text="together")
     for node, option in ((a, "Yes"), (b, "Abstain"), (c, "Yes")):
-        assert vote(node, proposal, option)[0] == 200
+        await_that(partial(accepted, node, proposal, option), f"{node.name} can ask the proposal's home")
     assert b.ask("POST", "/governance/close", {"proposal_id": proposal})[1]["home"] == "node-a"
     closed = a.good("POST", "/governance/close", {"proposal_id": proposal})
     assert (closed["status"], closed["yes"], closed["no"], closed["abstain"]) == ("Accepted", 2, 0, 1)

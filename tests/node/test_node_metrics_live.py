@@ -28,6 +28,7 @@ FIXED = {"process_start_time_seconds", "process_max_fds", "icn_startup_duration_
 """What is said once in the life of a process."""
 FINAL = {"Completed", "Failed", "Cancelled"}
 WAITS = re.compile(r'^icn_outbox_depth{fate="waiting"} [1-9]', re.MULTILINE)
+REFUSED = re.compile(r"^icn_read_only_refusals_total [1-9]", re.MULTILINE)
 SETTINGS = "client_rate: 300\nclient_burst: 300\nmax_in_flight: 16\npreset: testing\n"
 
 
@@ -43,10 +44,16 @@ class Watch:
         """Scrape every node that answers."""
         for node in self.federation:
             with suppress(OSError):
-                for family in text_string_to_metric_families(node.good("GET", "/metrics")):
-                    values = {(node.name, each.name, *sorted(each.labels.items()), each.value) for each in family.samples}
-                    self.seen.setdefault(family.name, set()).update(values)
-                    self.gauges |= {family.name} if family.type == "gauge" else set()
+                self.told(node)
+
+    def told(self, node: Node) -> str:
+        """What *node* tells now, which counts as seen."""
+        text: str = node.good("GET", "/metrics")
+        for family in text_string_to_metric_families(text):
+            values = {(node.name, each.name, *sorted(each.labels.items()), each.value) for each in family.samples}
+            self.seen.setdefault(family.name, set()).update(values)
+            self.gauges |= {family.name} if family.type == "gauge" else set()
+        return text
 
     @contextmanager
     def looking(self) -> Iterator[None]:
@@ -90,7 +97,7 @@ def test_every_family_moves_and_there_are_many(tmp_path: Path) -> None:
             govern(federation)
             open_account(federation)
             overload(next(iter(federation)))
-            hold(next(iter(federation)))
+            hold(next(iter(federation)), watch)
             hang_and_die(federation)
             leave(federation)
             with suppress(AssertionError):
@@ -176,8 +183,8 @@ def overload(node: Node) -> None:
     await_that(lambda: node.ask("POST", "/mesh/submit", ECHO, headers=in_no_time)[0] == 504, "a request is late")
 
 
-def hold(node: Node) -> None:
-    """Both databases are held by another process for a moment."""
+def hold(node: Node, watch: Watch) -> None:
+    """Both databases are held by another process for a moment; what is only told meanwhile is seen."""
     for database in ("ledger.db", "dag.db"):
         with closing(sqlite3.connect(node.data / database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
@@ -185,15 +192,21 @@ def hold(node: Node) -> None:
                 assert node.submit("tried-again-and-again")[0] == 503
             if database == "dag.db":
                 await_that(lambda: node.submit("held")[0] == 200, "jobs are taken while blocks can't be written")
-                await_that(lambda: WAITS.search(node.good("GET", "/metrics")) is not None, "their receipts wait")
+                await_that(lambda: WAITS.search(watch.told(node)) is not None, "their receipts wait")
             mode = "read_only" if database == "ledger.db" else "receipts_wait"
-            await_that(lambda mode=mode: f'icn_degraded{{mode="{mode}"}} 1' in node.good("GET", "/metrics"), mode)  # type: ignore[misc]
+            await_that(lambda mode=mode: f'icn_degraded{{mode="{mode}"}} 1' in watch.told(node), mode)  # type: ignore[misc]
             if database == "ledger.db":
-                assert node.submit("refused")[0] == 503
+                await_that(lambda: refused_to_write(node, watch), "writes are refused without a try")
                 assert not node.ready()
-                await_that(lambda: "icn_ready 0" in node.good("GET", "/metrics"), "the metrics say that it is not ready")
+                await_that(lambda: "icn_ready 0" in watch.told(node), "the metrics say that it is not ready")
             other.execute("ROLLBACK")
         await_that(node.ready, f"{database} is free again")
+
+
+def refused_to_write(node: Node, watch: Watch) -> bool:
+    """Whether a job is refused, and the node counts that as a write that it did not try."""
+    assert node.submit("refused")[0] == 503
+    return REFUSED.search(watch.told(node)) is not None
 
 
 def hang_and_die(federation: Federation) -> None:
