@@ -133,7 +133,8 @@ class SlowReader(Bandwidth):
         return Traffic(rate=asked.per_second, buffer=4096)
 
     def question(self, asked: Any) -> Question:
-        return Question(asked.path, patience=2.0)
+        # padded, because between nodes it is the request that is read slowly on the links that the node opens
+        return Question(asked.path, padding=min(16_000, int(asked.per_second * 0.2)), patience=2.0)
 
 
 class SlicingSettings(LinkSettings):

@@ -26,7 +26,7 @@ from gates.faults.partition import Partition, PartitionSettings
 from gates.faults.severed import HalfOpen, Reset
 from gates.faults.spec import FaultSpec
 from gates.faults.timeline import PlannedFault, play
-from gates.faults.traffic import Bandwidth, Latency, Loss, Slicing
+from gates.faults.traffic import Bandwidth, Latency, Loss, Slicing, SlowReader
 from gates.faults.watch import Watch
 from gates.faults.ways import controls_of
 from gates.model import ProcessSpec, Ready, TargetLayout, TargetPlan
@@ -420,3 +420,15 @@ def _namespaces() -> Iterator[str]:
             yield os.readlink(process / "ns" / "net")
         except OSError:
             continue
+
+
+@pytest.mark.parametrize("directions", [(True, False), (False, True), (True, True)])
+def test_a_slow_reader_is_seen_whichever_way_is_slow(directions: tuple[bool, bool]) -> None:
+    """On an idle link, too: the probe's own bytes are enough to tell slow from sound, as an answer shows and not only silence."""
+    fault = SlowReader()
+    asked = fault.settings.model_validate({"nodes": ["a"], "with": "nodes"})
+    sent = len(fault.question(asked).text())
+    there, back = directions
+    slowly = (sent * there + 4000 * back) / 2000
+    assert fault.struck(asked, [Look(0.0, ANSWERED, slowly, sent, (4000,))], directions)
+    assert not fault.struck(asked, [Look(0.0, ANSWERED, 0.01, sent, (4000,))], directions)
