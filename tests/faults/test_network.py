@@ -424,7 +424,7 @@ def _namespaces() -> Iterator[str]:
 
 @pytest.mark.parametrize("directions", [(True, False), (False, True), (True, True)])
 def test_a_slow_reader_is_seen_whichever_way_is_slow(directions: tuple[bool, bool]) -> None:
-    """On an idle link, too: the probe's own bytes are enough to tell slow from sound, as an answer shows and not only silence."""
+    """On an idle link, too: the probe sends and gets enough to tell a slow answer from a sound one."""
     fault = SlowReader()
     asked = fault.settings.model_validate({"nodes": ["a"], "with": "nodes"})
     sent = len(fault.question(asked).text())
