@@ -31,6 +31,7 @@ CONTROLS, MACHINE = ("links", "namespaces"), ("namespace", "bridge", "nft")
 NAMESPACE = Way("namespace", CONTROLS, MACHINE, "namespace", "packets are dropped between namespaces")
 PROXY = Way("proxy", ("links",), (), "proxy", "bytes are held between connections; needs nothing of the machine")
 Ends = Literal["nodes", "clients", "all"]
+Named = Annotated[tuple[str, ...], Field(min_length=1)]
 Directions = tuple[bool, bool]
 """Of a link: whether what is sent there is struck, and what comes back."""
 
@@ -45,7 +46,7 @@ class LinkSettings(Settings):
     """
 
     nodes: Annotated[tuple[str, ...], Field(min_length=1)]
-    others: Ends | tuple[str, ...] = Field(default="all", alias="with")
+    others: Ends | Named = Field(default="all", alias="with")
     direction: Literal["both", "out", "in"] = "both"
 
     @model_validator(mode="after")

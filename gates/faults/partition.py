@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pydantic import Field
 
 from gates.faults.link_probe import SILENT, Look, Question
-from gates.faults.network import NAMESPACE, PROXY, Directions, Ends, LinkFault, LinkSettings
+from gates.faults.network import NAMESPACE, PROXY, Directions, Ends, LinkFault, LinkSettings, Named
 from gates.fields import Duration, Settings
 from gates.model import Links, Pair, Traffic
 
@@ -32,7 +32,7 @@ class PartitionSettings(LinkSettings):
         flapping: when the cut comes and goes instead of staying.
     """
 
-    others: Ends | tuple[str, ...] = Field(default="nodes", alias="with")
+    others: Ends | Named = Field(default="nodes", alias="with")
     flapping: Flapping | None = None
 
 

@@ -23,6 +23,8 @@ from gates.faults.ways import ways_of
 from gates.fields import WITH_UNITS, Ratio, Settings
 
 KEYS: Mapping[str, Any] = registry.plugins(registry.FAULTS)
+_HAIR = 1e-9
+"""What sums of shares may be off by, where numbers are binary."""
 
 
 class FaultBase(Settings):
@@ -79,7 +81,7 @@ class FaultBase(Settings):
 
     @model_validator(mode="after")
     def _within(self) -> FaultBase:
-        if self.at + self.lasting > 1 + 1e-9:
+        if self.at + self.lasting > 1 + _HAIR:
             raise ValueError(f"the fault ends after the load: at and for together are {(self.at + self.lasting) * 100:g} %")
         return self
 
@@ -99,10 +101,15 @@ else:
     )
 
 
-def overlap(faults: Sequence[PlannedFault]) -> tuple[PlannedFault, PlannedFault] | None:
-    """Two faults of which the second starts before the first has ended, or None."""
-    ordered = sorted(faults, key=lambda fault: fault.start)
-    return next(((one, other) for one, other in zip(ordered, ordered[1:], strict=False) if other.start < one.end), None)
+def overlaps(faults: Sequence[PlannedFault]) -> tuple[tuple[int, int], ...]:
+    """The numbers of each two faults of which the second starts before the first has ended; touching is no overlap."""
+    found, last = list[tuple[int, int]](), -1
+    for number in sorted(range(len(faults)), key=lambda number: faults[number].start):
+        if last >= 0 and faults[number].start < faults[last].end - _HAIR:
+            found.append((last, number))
+        if last < 0 or faults[number].end > faults[last].end:
+            last = number
+    return tuple(found)
 
 
 def planned(fault: FaultSpec, seconds: float) -> PlannedFault:

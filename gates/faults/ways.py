@@ -60,6 +60,28 @@ def chosen(faults: Sequence[PlannedFault], known: Mapping[str, Any], there: Coll
     return Chosen(tuple(found), plane, tuple(problems))
 
 
+def at_odds(faults: Sequence[PlannedFault], known: Mapping[str, Any]) -> tuple[tuple[int, int], ...]:
+    """The numbers of each two faults of which the second's links can't be made of what the first's are, on any machine."""
+    found, first = list[tuple[int, int]](), dict[str, int]()
+    for number, fault in enumerate(faults):
+        planes = set(_planes(fault, known))
+        if not planes or "" in planes:
+            continue
+        common = planes & set(first) if first else planes
+        found += [] if common else [(min(first.values()), number)]
+        first = {plane: first.get(plane, number) for plane in common} or first
+    return tuple(found)
+
+
+def planes_of(fault: PlannedFault, known: Mapping[str, Any]) -> str:
+    """What the links of *fault* may be made of, in words."""
+    return " or ".join(_planes(fault, known))
+
+
+def _planes(fault: PlannedFault, known: Mapping[str, Any]) -> list[str]:
+    return [way.links for way in _allowed(known[fault.name], fault.asked)]
+
+
 def _fits(ways: Sequence[Way], plane: str) -> bool:
     return not ways or any(way.links in ("", plane) for way in ways)
 

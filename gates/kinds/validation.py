@@ -14,8 +14,8 @@ from pydantic_core import InitErrorDetails
 from gates import codec, registry
 from gates.errors import GatesError
 from gates.faults import FAULTS
-from gates.faults.spec import FaultSpec, overlap, planned
-from gates.faults.ways import controls_of
+from gates.faults.spec import FaultSpec, overlaps, planned
+from gates.faults.ways import at_odds, controls_of, planes_of
 from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
 from gates.kinds.failure import failed_to_run
@@ -28,6 +28,7 @@ from gates.load.reading import read_scenario
 from gates.load.samples import ALL, check_selectors, samples
 from gates.load.validity import valid_criteria
 from gates.model import (
+    CLIENTS,
     Comparator,
     Comparison,
     Criterion,
@@ -111,7 +112,8 @@ class Timeline(BaseModel):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Timeline:
-        mistakes = [*self._unknown_nodes(), *self._unknown_invariants(), *self._overlaps()]
+        mistakes = [*self._unknown_nodes(), *self._unknown_invariants(), *self._overlaps(), *self._links_of_two_kinds()]
+        mistakes += () if mistakes else self._links_that_are_not_there()
         if mistakes:
             raise ValidationError.from_exception_data("Timeline", mistakes)
         return self
@@ -130,10 +132,37 @@ class Timeline(BaseModel):
                 yield mistake(text, ("invariants", number), name)
 
     def _overlaps(self) -> Iterable[InitErrorDetails]:
+        for one, other in overlaps([planned(fault, 1.0) for fault in self.faults]):
+            first, second = self.faults[one], self.faults[other]
+            text = (
+                f"this fault starts before the {first.key} that starts at {_percent(first.at)} has ended: "
+                f"let it start at {_percent(first.at + first.lasting)} or later (got {_percent(second.at)})"
+            )
+            yield mistake(text, ("faults", other, "at"), second.at)
+
+    def _links_that_are_not_there(self) -> Iterable[InitErrorDetails]:
+        ends = (*self.endpoints, CLIENTS)
+        there = [(one, other) for one in ends for other in ends if one != other]
+        for number, fault in enumerate(self.faults):
+            if hasattr(fault.settings, "pairs") and not fault.settings.pairs(there):
+                text = (
+                    "no other end is left of the links that this fault would strike: name fewer nodes, or others after `with`"
+                )
+                yield mistake(f"{text} (got {', '.join(fault.settings.nodes)})", ("faults", number, fault.key), "")
+
+    def _links_of_two_kinds(self) -> Iterable[InitErrorDetails]:
         faults = [planned(fault, 1.0) for fault in self.faults]
-        found = overlap(faults)
-        if found:
-            yield mistake("this fault starts before the one before it has ended", ("faults", faults.index(found[1]), "at"), "")
+        for one, other in at_odds(faults, FAULTS):
+            text = (
+                f"this fault needs links that are made by {planes_of(faults[other], FAULTS)}, "
+                f"and the {self.faults[one].key} at {_percent(self.faults[one].at)} links by {planes_of(faults[one], FAULTS)}: "
+                f"name a way that both have, or write two scenarios (got {self.faults[other].key})"
+            )
+            yield mistake(text, ("faults", other), "")
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:g} %"
 
 
 class Validation:

@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from gates.errors import GatesError
 from gates.faults import FAULTS, Crash
-from gates.faults.spec import FaultSpec, overlap, planned
+from gates.faults.spec import FaultSpec, overlaps, planned
 from gates.faults.timeline import PlannedFault, play
 from gates.model import TargetPlan
 from gates.target import RunningTarget, running
@@ -164,7 +164,15 @@ def test_a_fault_that_makes_no_sense_is_refused(bad: dict[str, object]) -> None:
 
 
 def test_overlapping_faults_are_found() -> None:
-    """Whatever their order; faults that touch don't overlap."""
-    one, two, three = crash(1, 3), crash(2, 4), crash(4, 5)
-    assert overlap([three, two, one]) == (one, two)
-    assert overlap([three, two]) is None
+    """All of them by their numbers, each with the one that is still under way, whatever their order; touching is no overlap."""
+    one, two, three, long = crash(1, 3), crash(2, 4), crash(4, 5), crash(0, 9)
+    assert overlaps([three, two, one]) == ((2, 1),)
+    assert overlaps([three, two]) == ()
+    assert overlaps([one, one]) == ((0, 1),)
+    assert overlaps([long, one, three]) == ((0, 1), (0, 2))
+
+
+def test_faults_that_touch_in_per_cent_do_not_overlap() -> None:
+    """10 % and 20 % are a hair more than 30 % where numbers are binary."""
+    written = [{"at": f"{at} %", "for": "20 %", "crash": {"node": "b"}} for at in (10, 30, 50, 70)]
+    assert overlaps([planned(FaultSpec.model_validate(each), 1.0) for each in written]) == ()

@@ -101,7 +101,27 @@ def test_a_plan_holds_everything_that_the_run_needs(tmp_path: Path) -> None:
         (("at: 20 %", "at: 30 s"), 5, "unit of another kind"),
         (("crash: {node: node-b}", "crush: {node: node-b}"), 5, "crush"),
         (("one-job-per-key", "one-job-a-key"), 6, "unknown invariant 'one-job-a-key'"),
-        (("  - {at", "  - {at: 40 %, for: 20 %, crash: {node: node-a}}\n  - {at"), 5, "before the one before it has ended"),
+        (
+            ("  - {at", "  - {at: 40 %, for: 20 %, crash: {node: node-a}}\n  - {at"),
+            5,
+            "before the crash that starts at 20 % has ended: let it start at 45 % or later (got 40 %)",
+        ),
+        (
+            ("  - {at", "  - {at: 20 %, for: 25 %, crash: {node: node-b}}\n  - {at"),
+            6,
+            "let it start at 45 % or later (got 20 %)",
+        ),
+        (("crash: {node: node-b}", "partition: {nodes: [node-b], with: []}"), 5, "at least 1 item"),
+        (("crash: {node: node-b}", "partition: {nodes: [node-a, node-b, node-c]}"), 5, "no other end is left"),
+        (
+            (
+                "  - {at: 20 %",
+                "  - {at: 5 %, for: 9 %, way: namespace, partition: {nodes: [node-b]}}\n"
+                "  - {at: 50 %, for: 9 %, reset: {nodes: [node-b]}}\n  - {at: 20 %",
+            ),
+            6,
+            "needs links that are made by proxy, and the partition at 5 % links by namespace",
+        ),
         (("faults:\n  - {at: 20 %, for: 25 %, crash: {node: node-b}}\n", "faults: []\n"), 4, "faults"),
     ],
 )
