@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import signal
 import sys
 import time
 import traceback
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from types import FrameType
+from typing import Any, NoReturn
 
 from gates import codec
 from gates.errors import GatesError
@@ -27,6 +29,12 @@ def load_kind(name: str) -> Any:
             raise GatesError(f"the kind {name!r} can't be loaded: {error}", hint="install what it needs") from error
         return loaded() if isinstance(loaded, type) else loaded
     raise GatesError(f"no kind {name!r} is installed")
+
+
+def told_to_end(number: int, frame: FrameType | None) -> NoReturn:
+    """Ends the gate as Ctrl-C does, once: kernel and guardian may both tell it, and healing must not be ended by the second."""
+    signal.signal(number, lambda *_: None)  # not ignored, which its children would inherit
+    raise KeyboardInterrupt
 
 
 def execute(path: Path) -> None:

@@ -130,17 +130,39 @@ def test_a_gate_that_is_killed_leaves_nothing(run: Run) -> None:
     assert any("what it left outside of its processes" in finding["message"] for finding in gate["result"]["findings"])
 
 
-def test_clean_undoes_what_is_left_when_the_guardian_is_killed_too(run: Run) -> None:
+def kill_guardian(run: Run) -> None:
+    """Kill the guardian of *run*, which has no time to do anything."""
+    for process in run.processes():
+        if b"_guardian" in Path(f"/proc/{process.pid}/cmdline").read_bytes():
+            os.kill(process.pid, signal.SIGKILL)
+
+
+def test_a_gate_heals_its_fault_when_engine_and_guardian_are_killed(run: Run) -> None:
+    """The kernel tells it that the engine is gone; what is left is a run to be closed."""
+    engine = run.start("run")
+    until(run.in_force, run, 20)
+    things = run.written_down()
+    kill_guardian(run)
+    engine.kill()
+    engine.wait()
+    until(lambda: not run.processes() and not run.written_down(), run, SOON)
+    assert nothing_of(things)
+    assert run.start("faults", "clean").wait(SOON) == 0
+    report = json.loads((run.runs / "latest" / "readiness.json").read_text())
+    assert report["verdict"] == "inconclusive"
+
+
+def test_clean_undoes_what_is_left_when_guardian_and_gate_are_killed_too(run: Run) -> None:
     """`gates faults clean` ends the processes, undoes the rest and closes the run."""
     engine = run.start("run")
     until(run.in_force, run, 20)
     things = run.written_down()
-    for process in run.processes():
-        line = Path(f"/proc/{process.pid}/cmdline").read_bytes()
-        if b"_guardian" in line:
-            os.kill(process.pid, signal.SIGKILL)
+    kill_guardian(run)
+    os.kill(engine.pid, signal.SIGSTOP)  # it would notice the end of its gate
+    os.kill(things[0].owner.pid, signal.SIGKILL)
     engine.kill()
     engine.wait()
+    assert run.written_down() == things
     assert run.start("faults", "clean").wait(SOON) == 0
     assert not run.processes()
     assert not run.written_down()
