@@ -45,23 +45,27 @@ def explore_command(
     failed.
     """
     from gates.drills import explore
+    from gates.spec import read_yaml
 
     chosen = Random().randrange(2**31) if seed is None else seed
+    nodes = _nodes(spec, gate)
     base, target, criteria = _base(spec, gate)
+    for path in sorted(Path(folder).glob("*.yaml")):
+        read_yaml(path, explore.Faulty)  # every mistake at its place
     known = [each for each in explore.blocks(Path(folder)) if not only or set(only) & each.keys()]
     if not known:
         raise click.UsageError(f"no scenario in {folder} has a fault {', '.join(only)}")
-    nodes = [f"node-{letter}" for letter in "abcdefghij"[: target.get("federation", {}).get("nodes", 3)]]
     inconclusive = False
-    with tempfile.TemporaryDirectory(prefix="gates-explore-") as home:
+    with tempfile.TemporaryDirectory(prefix="gates-explore-") as name:
+        home = Path(name)
         for number in range(runs):
             faults = explore.drawn(known, nodes, count, Random(f"{chosen}:{number}"))
             body = explore.scenario(base, faults, count)
-            ran = explore.run(target, criteria, body, Path(home) / f"{number}", chosen)
+            ran = explore.run(target, criteria, body, home / f"{number}", chosen)
             console.talk(f"sequence {number} of seed {chosen}: {_words(faults)}: {ran.outcome} {ran.why}")
             inconclusive = inconclusive or ran.outcome == "inconclusive"
             if ran.outcome == "fail":
-                _shrink(faults, base, target, criteria, Path(home) / f"{number}-smaller", chosen, trials, ran)
+                _shrink(faults, base, target, criteria, home / f"{number}-smaller", chosen, trials, ran)
                 ctx.exit(1)
     ctx.exit(3 if inconclusive else 0)
 
@@ -69,7 +73,7 @@ def explore_command(
 def _shrink(
     faults: Faults,
     base: dict[str, Any],
-    target: dict[str, Any],
+    target: Any,
     criteria: dict[str, Any],
     home: Path,
     seed: int,
@@ -102,17 +106,26 @@ def _words(faults: Faults) -> str:
     )
 
 
-def _base(path: str, gate: str) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
-    """Scenario, target and criteria of *gate*. Raises BadFileError when there is no such gate of the kind validation."""
+def _nodes(path: str, gate: str) -> tuple[str, ...]:
+    """The endpoints of the target of *gate*. Raises GatesError when the spec can't be used or has no such gate."""
+    from gates.errors import BadFileError
+    from gates.spec import profiles, resolve
+
+    for profile in reversed(profiles(path, root=Path.cwd())):
+        for planned in resolve(path, root=Path.cwd(), profile=profile).gates:
+            if planned.name == gate and planned.kind == "validation" and planned.target is not None:
+                return planned.target.endpoints
+    raise BadFileError(f"no gate {gate!r} of the kind validation", location=path, hint="name one with --gate")
+
+
+def _base(path: str, gate: str) -> tuple[dict[str, Any], Any, dict[str, Any]]:
+    """Scenario, target and criteria of *gate*, as they are written."""
     import yaml
 
     from gates.drills.tree import read_spec
-    from gates.errors import BadFileError
 
     spec = read_spec(Path(), path)
-    found = spec["gates"].get(gate)
-    if not isinstance(found, dict) or found.get("kind") != "validation":
-        raise BadFileError(f"no gate {gate!r} of the kind validation", location=path, hint="name one with --gate")
+    found = spec["gates"][gate]
     scenario = yaml.safe_load(Path(found["scenario"]).read_text(encoding="utf-8"))
     kept = {name: limit for name, limit in found["criteria"].items() if not name.startswith(TIMES)}
-    return scenario, dict(found.get("target") or spec["target"]), kept
+    return scenario, found.get("target") or spec["target"], kept

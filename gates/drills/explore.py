@@ -14,9 +14,11 @@ from random import Random
 from typing import Any
 
 import yaml
+from pydantic import BaseModel, ConfigDict
 
 from gates.drills import inner
 from gates.errors import BadFileError
+from gates.faults.spec import FaultSpec
 from gates.model import Outcome, Tree
 
 GATE, SCENARIO = "sequence", "scenario.yaml"
@@ -46,8 +48,15 @@ class Shrunk:
     tried: int
 
 
+class Faulty(BaseModel):
+    """The part of a scenario that sequences are made of, for who reads the files first."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True)
+    faults: tuple[FaultSpec, ...] = ()
+
+
 def blocks(folder: Path) -> tuple[Fault, ...]:
-    """Every fault of the scenarios in *folder*, without its times. Raises BadFileError when there is none."""
+    """Every fault of the scenarios in *folder*, all of them `Faulty`, without its times. Raises BadFileError when there is none."""
     found: dict[str, Fault] = {}
     for path in sorted(folder.glob("*.yaml")):
         for fault in yaml.safe_load(path.read_text(encoding="utf-8")).get("faults", ()):
@@ -132,10 +141,10 @@ def written(value: Mapping[str, Any]) -> str:
     return yaml.safe_dump(dict(value), sort_keys=False, allow_unicode=True, width=128)
 
 
-def run(target: Mapping[str, Any], criteria: Mapping[str, Any], body: Mapping[str, Any], folder: Path, seed: int) -> Ran:
+def run(target: Any, criteria: Mapping[str, Any], body: Mapping[str, Any], folder: Path, seed: int) -> Ran:
     """Run the scenario *body* against *target* in *folder*, on the ordinary path of the pipeline."""
     gate = {"kind": "validation", "scenario": SCENARIO, "criteria": dict(criteria)}
-    spec = {"version": 1, "target": dict(target), "profiles": {"quick": {}}, "gates": {GATE: gate}}
+    spec = {"version": 1, "target": target, "profiles": {"quick": {}}, "gates": {GATE: gate}}
     folder.mkdir(parents=True)
     done = inner.run(Tree(spec, {SCENARIO: written(body)}), folder, seed)
     if done.report is None:

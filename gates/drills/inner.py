@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -23,7 +24,7 @@ _STRIPPED = ("GATES_", "GITHUB_", "PYTEST_")
 class InnerRun:
     """An inner run as its files say: where it lies, the exit code, and the report when there is one.
 
-    *trouble* says why there is no report, with the last line that the command said.
+    *trouble* says why there is no report, with the error that the command told.
     """
 
     tree: Path
@@ -70,6 +71,7 @@ def _gates(folder: Path, arguments: Sequence[str]) -> int:
                 return process.wait()
             except BaseException:
                 process.terminate()
+                process.wait()  # until it has healed what it struck: its folder may hold a mount
                 raise
 
 
@@ -82,6 +84,15 @@ def _finished(folder: Path, code: int) -> InnerRun:
     try:
         report = codec.read(folder / RUNS / "latest" / "readiness.json", Report)
     except BadFileError as error:
-        said = (folder / "said.log").read_text("utf-8", "replace").strip().splitlines() or [""]
-        return InnerRun(folder, code, None, f"the inner run left no report (exit code {code}): {error.message}; {said[-1]}")
+        return InnerRun(
+            folder, code, None, f"the inner run left no report (exit code {code}): {error.message}; {_said(folder)}"
+        )
     return InnerRun(folder, code, report)
+
+
+def _said(folder: Path) -> str:
+    """What the inner run said went wrong, in a line: its error, else its last words."""
+    said = (folder / "said.log").read_text("utf-8", "replace").strip().splitlines() or [""]
+    first = next((number for number, line in enumerate(said) if line.startswith("error: ")), len(said) - 1)
+    last = first + 1 if re.fullmatch(r"error: \d+ problems", said[first]) else first
+    return " ".join(said[first : last + 1])
