@@ -56,7 +56,7 @@ class Faulty(BaseModel):
 
 
 def blocks(folder: Path) -> tuple[Fault, ...]:
-    """Every fault of the scenarios in *folder*, all of them `Faulty`, without its times. Raises BadFileError when there is none."""
+    """Every fault of the scenarios in *folder*, without its times. Raises BadFileError when there is none."""
     found: dict[str, Fault] = {}
     for path in sorted(folder.glob("*.yaml")):
         for fault in yaml.safe_load(path.read_text(encoding="utf-8")).get("faults", ()):

@@ -52,6 +52,11 @@ def library() -> Path:
     return place
 
 
+def is_loaded(pid: int) -> bool:
+    """Whether the process *pid* has the library in its memory, as the kernel shows it. Raises OSError when it does not."""
+    return str(library()) in Path(f"/proc/{pid}/maps").read_text(errors="replace")
+
+
 @dataclass(frozen=True, slots=True)
 class Control:
     """The page that a node and we map: what the library does, and how often it did it."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from subprocess import SubprocessError
 from threading import Event
 from typing import Any
 
@@ -41,17 +42,27 @@ def play(
     """Cause and heal *faults* at their times on *clock* (seconds from the start of load), and say what became of them.
 
     *known* maps names to faults. When *stop* is set, a fault under way is healed at once and later ones are not caused.
-    A fault whose node does not come back ends the timeline.
+    A fault that can't be caused or healed ends the timeline. One whose time is over when it could be caused is left out.
     """
     observations: list[Observation] = []
     failed = False
     for fault in sorted(faults, key=lambda fault: fault.start):
-        if not failed and not _wait(fault.start, clock, stop):
-            watch, failed = _one(fault, target, known[fault.name], clock, stop)
+        why_not = _why_not(fault, failed, clock, stop, first=not observations)
+        if why_not:
+            watch = Watch(detail=f"not caused: {why_not}")
         else:
-            watch = Watch(detail="not caused: " + ("an earlier fault was not healed" if failed else "the load was stopped"))
+            watch, failed = _one(fault, target, known[fault.name], clock, stop)
         observations.append(_observation(fault, watch))
     return tuple(observations)
+
+
+def _why_not(fault: PlannedFault, failed: bool, clock: Callable[[], float], stop: Event, *, first: bool) -> str:
+    """Wait for the start of *fault*; why it is not to be caused, empty when it is."""
+    if failed:
+        return "an earlier fault was not healed"
+    if _wait(fault.start, clock, stop):
+        return "the load was stopped"
+    return "its time was over when an earlier fault had been healed" if not first and clock() > fault.end else ""
 
 
 def _one(fault: PlannedFault, target: Target, kind: Any, clock: Callable[[], float], stop: Event) -> tuple[Watch, bool]:
@@ -60,8 +71,10 @@ def _one(fault: PlannedFault, target: Target, kind: Any, clock: Callable[[], flo
         told = {"way": fault.way} if getattr(kind, "ways", ()) else {}
         with kind.apply(target, fault.settings, clock=clock, **told) as watch:
             _wait(fault.end, clock, stop)
-    except GatesError as error:
-        watch.detail = f"{watch.detail}; {error.message}".lstrip("; ")
+    except (GatesError, OSError, SubprocessError) as error:
+        said = error.message if isinstance(error, GatesError) else str(error)
+        watch.detail = f"{watch.detail}; {said}".lstrip("; ")
+        watch.seen_end = None  # whatever the probe saw, it may not be as it was
         return watch, True
     return watch, False
 

@@ -21,7 +21,8 @@ from typing import Any
 
 from gates.faults import cgroups
 from gates.faults.capability import run
-from gates.faults.shim import Control
+from gates.faults.node_fault import process_of
+from gates.faults.shim import Control, is_loaded
 from gates.faults.timeline import PlannedFault
 from gates.leftovers import held, unique
 from gates.model import ProcessSpec, TargetLayout
@@ -32,14 +33,17 @@ FOLDER = "faults"
 
 @dataclass(slots=True)
 class Workshop:
-    """Prepares the processes of a target whose files lie in *home*; all that it makes goes when the stack is closed."""
+    """Prepares the processes of a target whose files lie in *home*; all that it makes goes when the stack is closed.
+
+    *disks* are the sizes in bytes of those that it has made, by node.
+    """
 
     home: Path
     stack: ExitStack
+    disks: dict[str, int] = field(default_factory=dict)
     _controllers: dict[str, set[str]] = field(default_factory=dict)
     _groups: dict[str, cgroups.Group] = field(default_factory=dict)
     _environments: dict[str, dict[str, str]] = field(default_factory=dict)
-    _disks: set[str] = field(default_factory=set)
     _inside: dict[str, tuple[str, ...]] = field(default_factory=dict)
 
     def group(self, node: str, controller: str) -> None:
@@ -58,15 +62,22 @@ class Workshop:
 
     def disk(self, node: str, size: int) -> None:
         """Let the data folder of *node* be a disk of its own, of *size* bytes; what lies on it is kept as files afterwards."""
-        if node not in self._disks:
-            self._disks.add(node)
+        if self._is_first(node, size):
             self.stack.enter_context(_disk(self.data(node), size))
 
     def private_disk(self, node: str, size: int) -> None:
         """The same where only the node, and who looks through its eyes, sees the disk; it needs no rights."""
-        if node not in self._disks:
-            self._disks.add(node)
+        if self._is_first(node, size):
             self._inside[node] = self.stack.enter_context(_private_disk(self.data(node), size))
+
+    def _is_first(self, node: str, size: int) -> bool:
+        """Whether *node* has no disk yet. Raises TargetError when it has one of another size."""
+        first = node not in self.disks
+        if self.disks.setdefault(node, size) != size:
+            raise TargetError(
+                "two faults ask for disks of different sizes", location=node, hint="let both ask for the same size"
+            )
+        return first
 
     def data(self, node: str) -> Path:
         """The data folder that *node* will have."""
@@ -110,10 +121,16 @@ def control_path(home: Path, node: str) -> Path:
 
 
 def control_of(target: Any, node: str) -> Control:
-    """The control page of a running *node*. Raises TargetError when it was not started with the library."""
+    """The control page of a running *node*. Raises TargetError when it was not started with the library, or has not loaded it.
+
+    A static program and one that drops the variable have not: a witness would be told what the node is not.
+    """
     path = control_path(target.data(node).resolve().parents[1], node)
     if not path.exists():
         raise TargetError("it was not started with the library that this fault needs", location=node)
+    if not is_loaded(process_of(target, node)):
+        text = "its process has not loaded the library that this fault needs, as a program that is linked statically does not"
+        raise TargetError(text, location=node)
     return Control(path)
 
 
