@@ -195,6 +195,7 @@ def clean(folder: Path | None = None) -> tuple[Cleaned, ...]:
     if not place.is_dir():
         return ()
     with _alone(place):
+        _sweep(place)
         dead = [entry for entry in entries(folder) if not entry.owner.lives]
         return tuple(_cleaned(entry) for entry in reversed(dead))
 
@@ -207,6 +208,14 @@ def _cleaned(entry: Leftover) -> Cleaned:
     except LeftoverError as error:
         return Cleaned(entry, error.message)
     return Cleaned(entry)
+
+
+def _sweep(place: Path) -> None:
+    """Remove notes that were never finished: who was killed while it wrote has made nothing yet."""
+    for path in place.glob("*-*-*.new"):
+        pid = path.stem.split("-")[1]
+        if pid.isdigit() and not started(int(pid)):
+            path.unlink(missing_ok=True)
 
 
 def _read(path: Path) -> Leftover | None:

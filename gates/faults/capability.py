@@ -75,8 +75,9 @@ def _tmpfs() -> None:
 
 
 def _user_namespace() -> None:
-    inside = 'd=$(mktemp -d) && mount -t tmpfs -o size=64k gates-probe "$d"'
-    run("unshare", "--user", "--map-root-user", "--mount", "--fork", "sh", "-c", f"{inside} && umount $d && rmdir $d")
+    inside = 'mount -t tmpfs -o size=64k gates-probe "$0" && umount "$0"'
+    with tempfile.TemporaryDirectory() as folder:
+        run("unshare", "--user", "--map-root-user", "--mount", "--fork", "sh", "-c", inside, folder)
 
 
 def _preload() -> None:

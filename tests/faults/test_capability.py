@@ -40,3 +40,17 @@ def test_a_failing_trial_is_a_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     assert works("odd") == "odd: the program no-such-program-of-gates is not installed"
     monkeypatch.setitem(PROBES, "false", partial(capability.run, "sh", "-c", "echo no way >&2; exit 3"))
     assert works("false").endswith("says: no way")
+
+
+def test_a_user_namespace_without_mounts_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe takes its folder away also when the mount is refused."""
+    refusing, temporary = tmp_path / "bin", tmp_path / "temporary"
+    for folder in (refusing, temporary):
+        folder.mkdir()
+    (refusing / "mount").write_text("#!/bin/sh\necho refused >&2\nexit 32\n")
+    (refusing / "mount").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{refusing}{os.pathsep}{os.environ['PATH']}")
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    with pytest.raises(OSError, match="unshare"):
+        PROBES["user-namespace"]()
+    assert not list(temporary.iterdir())

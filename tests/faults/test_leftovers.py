@@ -44,6 +44,18 @@ def test_a_thing_is_written_down_as_long_as_it_is_there(registry: Path, tmp_path
     assert entries(registry) == ()
 
 
+def test_a_note_that_was_never_finished_is_swept_away(registry: Path, tmp_path: Path) -> None:
+    """Who was killed while it wrote has made nothing yet; one who still writes is left alone."""
+    registry.mkdir(mode=0o700)
+    with subprocess.Popen(["true"]) as dead:
+        pass
+    half, begun = registry / f"1-{dead.pid}-1.new", registry / f"1-{os.getpid()}-1.new"
+    for path in (half, begun):
+        path.write_text('{"kind"')
+    assert clean(registry) == ()
+    assert (half.exists(), begun.exists()) == (False, True)
+
+
 def test_what_a_killed_owner_made_is_undone(registry: Path, tmp_path: Path) -> None:
     """SIGKILL leaves it; the next who cleans finds it by its owner's id and start."""
     path = tmp_path / unique("x")
