@@ -60,7 +60,7 @@ DEGRADED = Base(
         "ready.lied",
         "acknowledged.lost",
         "back.time",
-        "flow.recovery/*",
+        "recovery.time",
         "breaker.open.time",
         "breaker.closed.time",
         "breaker.stuck",

@@ -225,10 +225,10 @@ DRILLS = (
     drill(
         DEGRADED,
         "sticky-refusals",
-        "flow.recovery/*",
-        "A node whose ledger takes writes again serves one flow at once, and another four seconds later.",
+        "recovery.time",
+        "A node whose ledger takes writes again goes on refusing them, and is not back in time.",
         sightings.refused_after_the_heal,
-        name="one-flow-back-late",
+        name="back-late",
     ),
     drill(
         DEGRADED,
