@@ -14,7 +14,18 @@ from gates.cli.console import console
 if TYPE_CHECKING:
     from gates.drills.explore import Faults, Ran
 
-TIMES = ("flow.", "detect.", "converge.", "restored.", "availability", "budget.", "dependency.", "back.", "breaker.")
+TIMES = (
+    "flow.",
+    "detect.",
+    "converge.",
+    "recovery.",
+    "restored.",
+    "availability",
+    "budget.",
+    "dependency.",
+    "back.",
+    "breaker.",
+)
 """Criteria that one fault can be held to, and a row of them on any node can't: what is left is what must always hold."""
 
 
