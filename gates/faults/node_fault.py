@@ -13,6 +13,9 @@ from gates.faults.cgroups import Group
 from gates.fields import Settings
 from gates.model import Way
 from gates.target import RunningTarget, TargetError
+from gates.target.family import family
+
+_STOPPED, _GONE = ("T", "t"), ("", "Z", "X")
 
 
 class NodeSettings(Settings):
@@ -52,6 +55,21 @@ def state(pid: int) -> str:
         return Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[0]
     except (OSError, IndexError):
         return ""
+
+
+class Frozen:
+    """Says whether the process *pid* and all that it has started are stopped, by the states that the kernel gives."""
+
+    def __init__(self, pid: int) -> None:
+        self._pid = pid
+        self._family: list[int] = []
+
+    def __call__(self) -> bool:
+        if state(self._pid) not in _STOPPED:
+            self._family = []
+            return False
+        self._family = self._family or family(self._pid)  # who is stopped starts nothing
+        return all(state(each) in (*_STOPPED, *_GONE) for each in self._family)
 
 
 def limit_shown(pid: int, name: str) -> str:

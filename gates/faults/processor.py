@@ -13,7 +13,7 @@ from pydantic import Field
 
 from gates.faults import cgroups
 from gates.faults.looker import struck
-from gates.faults.node_fault import Neighbour, NodeFault, NodeSettings, limit_shown, process_of, state
+from gates.faults.node_fault import Frozen, Neighbour, NodeFault, NodeSettings, limit_shown, process_of
 from gates.faults.signals import repeating
 from gates.faults.watch import Watch
 from gates.faults.workshop import Workshop, group_of
@@ -115,11 +115,11 @@ def _stopped_in_turn(target: RunningTarget, asked: ProcessorSettings, clock: Cal
     with (
         repeating(work) as (begin, end),
         struck(
-            lambda: state(pid) in ("T", "t"),
+            Frozen(pid),
             clock,
             cause=begin,
             heal=heal,
-            how=lambda: "state of the process",
+            how=lambda: "state of the process and of what it has started",
             steady=2 * PERIOD,
         ) as watch,
     ):

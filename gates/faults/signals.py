@@ -12,7 +12,7 @@ from pydantic import Field
 
 from gates.errors import GatesError
 from gates.faults.looker import Look, struck
-from gates.faults.node_fault import NodeFault, NodeSettings, process_of, state
+from gates.faults.node_fault import Frozen, NodeFault, NodeSettings, process_of
 from gates.faults.partition import Partition
 from gates.faults.watch import Watch
 from gates.fields import Duration
@@ -41,11 +41,11 @@ def paused(target: RunningTarget, node: str, clock: Callable[[], float]) -> Abst
     """*node* frozen, seen by the state that the kernel gives."""
     pid = process_of(target, node)
     return struck(
-        lambda: state(pid) in ("T", "t"),
+        Frozen(pid),
         clock,
         cause=lambda: target.pause(node),
         heal=lambda: target.resume(node),
-        how=lambda: "state of the process",
+        how=lambda: "state of the process and of what it has started",
     )
 
 

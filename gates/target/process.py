@@ -14,6 +14,7 @@ from pathlib import Path
 
 from gates.model import LogTail
 from gates.target.error import TargetError
+from gates.target.family import family, freeze, send
 from gates.target.network import enter
 
 TAIL_LINES = 40
@@ -95,23 +96,29 @@ class Process:
         return not self._asked and self.exit_code() is not None
 
     def kill(self) -> None:
-        """SIGKILL, and wait until it is gone."""
+        """SIGKILL to it and to what it has started, and wait until it is gone."""
         self._asked = True
         if self._popen is not None:
-            self._popen.kill()
+            if self.is_running():
+                send(freeze(self._popen.pid), signal.SIGKILL)
             self._popen.wait()
 
-    def signal(self, number: signal.Signals) -> None:
-        """Send it *number* when it runs."""
-        if self._popen is not None:
-            self._popen.send_signal(number)
+    def freeze(self) -> None:
+        """SIGSTOP to it and to what it has started, when it runs."""
+        if self.is_running():
+            freeze(self.pid)
+
+    def thaw(self) -> None:
+        """SIGCONT to it and to what it has started, when it runs."""
+        if self.is_running():
+            send(family(self.pid), signal.SIGCONT)
 
     def stop(self, patience: float) -> None:
         """SIGTERM, and SIGKILL after *patience* seconds."""
         if self.died() or self._popen is None:
             return
         self._asked = True
-        self._popen.send_signal(signal.SIGCONT)
+        self.thaw()
         self._popen.terminate()
         try:
             self._popen.wait(patience)

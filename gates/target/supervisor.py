@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -117,7 +116,7 @@ class RunningTarget:
             self._wait_for(name)
 
     def kill(self, name: str) -> None:
-        """SIGKILL *name* and wait until it is gone."""
+        """SIGKILL *name*, with what it has started, and wait until it is gone."""
         self._controlled(name, "kill").kill()
 
     def start(self, name: str) -> None:
@@ -148,12 +147,12 @@ class RunningTarget:
         wait_until_ready(self._processes[name], self._specs[name].ready, url, headers=self.headers)
 
     def pause(self, name: str) -> None:
-        """Freeze *name*: it keeps its connections and answers nothing."""
-        self._controlled(name, "pause").signal(signal.SIGSTOP)
+        """Freeze *name* and what it has started: it keeps its connections and answers nothing."""
+        self._controlled(name, "pause").freeze()
 
     def resume(self, name: str) -> None:
         """Let a paused *name* go on."""
-        self._controlled(name, "pause").signal(signal.SIGCONT)
+        self._controlled(name, "pause").thaw()
 
     def is_running(self, name: str) -> bool:
         """Whether the process *name* is there; always true of an endpoint that is only a URL."""

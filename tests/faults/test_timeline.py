@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import signal
 import sys
 import time
+import urllib.request
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -21,7 +24,7 @@ from gates.faults.workshop import Workshop, workshop
 from gates.fields import WITH_UNITS
 from gates.leftovers import PLACE
 from gates.model import TargetPlan
-from gates.target import TargetError, running
+from gates.target import RunningTarget, TargetError, running
 
 SERVER = """
 import http.server, sys
@@ -123,3 +126,57 @@ def test_disks_of_two_sizes_for_one_node_are_refused(tmp_path: Path) -> None:
     known.fit(shop, {"node": "b", "size": "16 MiB"}, "tmpfs")
     with pytest.raises(GatesError, match="disks of different sizes"):
         known.fit(shop, {"node": "b", "size": "64 MiB"}, "user-namespace")
+
+
+WRAPPED = '"$1" -c "$2" "$0" & wait'
+
+
+@contextmanager
+def wrapped(folder: Path, *controls: str) -> Iterator[RunningTarget]:
+    """A server that a shell has started and waits for, as start scripts do."""
+    run = ["sh", "-c", WRAPPED, "{port}", sys.executable, SERVER]
+    plan = TargetPlan("command", {"run": run, "ready": {"tcp": True}}, ("main",), controls)
+    with running(plan, folder=folder) as target:
+        yield target
+
+
+def answers(target: RunningTarget) -> bool:
+    try:
+        with urllib.request.urlopen(target.endpoints["main"], timeout=0.3) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+@pytest.mark.end_to_end
+def test_a_pause_freezes_what_the_process_has_started(tmp_path: Path) -> None:
+    """A start script that stands still is no fault as long as the server behind it answers."""
+    with wrapped(tmp_path, "pause") as target:
+        kind = registry.plugins(registry.FAULTS)["pause"]
+        with kind.apply(target, {"node": "main"}) as watch:
+            assert not answers(target)
+        assert watch.seen_start is not None
+        assert watch.seen_end is not None
+        assert answers(target)
+
+
+@pytest.mark.end_to_end
+def test_a_process_whose_child_goes_on_is_not_seen_frozen(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The probe looks at all of them."""
+    with wrapped(tmp_path, "pause") as target:
+        monkeypatch.setattr(target, "pause", lambda name: os.kill(target.processes()[name], signal.SIGSTOP))
+        kind = registry.plugins(registry.FAULTS)["pause"]
+        with kind.apply(target, {"node": "main"}) as watch:
+            assert answers(target)
+        assert watch.seen_start is None
+
+
+@pytest.mark.end_to_end
+def test_a_crash_takes_what_the_process_has_started_with_it(tmp_path: Path) -> None:
+    """Nothing listens while it lasts, and the port is free for its successor."""
+    with wrapped(tmp_path, "kill", "start") as target:
+        with registry.plugins(registry.FAULTS)["crash"].apply(target, {"node": "main"}) as watch:
+            assert not answers(target)
+        assert watch.seen_start is not None
+        assert watch.seen_end is not None
+        assert answers(target)
