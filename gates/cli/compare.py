@@ -145,7 +145,7 @@ class Question:
             seed=self.seed,
             tolerance=self.tolerance,
             wishes=self.wishes,
-            evidence=self.evidence,
+            evidence=_writable(self.evidence),
             on_progress=console.progress,
             pythons=trees.pythons,
         )
@@ -209,9 +209,19 @@ class Answer:
         wishes, known = self.question.wishes, self.comparison.known
         asked = [("--only", each) for each in self.comparison.strangers(wishes.only)]
         asked += [("--parallel", each) for each in self.comparison.strangers(wishes.parallel)]
+        told = {option_name: self._gone(*option_name) for option_name in asked}
         return [
-            f"{option} {name!r} fits no benchmark; {did_you_mean(name, known)}".removesuffix("; ") for option, name in asked
+            gone or f"{option} {name!r} fits no benchmark; {did_you_mean(name, known)}".removesuffix("; ")
+            for (option, name), gone in told.items()
         ]
+
+    def _gone(self, option: str, pattern: str) -> str:
+        """What became of a benchmark that is asked for and that only the base has; else nothing."""
+        from gates.regression.parallel import matches
+
+        base, candidate = self.question.names
+        gone = any(matches(name, (pattern,)) for name in self.comparison.removed)
+        return f"{option} {pattern!r} was removed: {base} has it, {candidate} has not" if gone else ""
 
     @property
     def exit(self) -> Exit:
@@ -233,7 +243,7 @@ class Answer:
         if found.added:
             console.talk(f"new: {', '.join(found.added)}")
         if found.removed:
-            console.talk(f"removed: {', '.join(found.removed)}")
+            console.talk(f"removed, and so not compared: {', '.join(found.removed)}")
         for name, ratio in found.detectable.items():
             console.talk(f"{name} ran in parallel; a slowdown of {ratio:.1%} would have been found")
         self._explain()
@@ -347,9 +357,22 @@ def _tolerance(below: str, fail_above: str) -> Tolerance:
     from gates.regression.values import Tolerance
 
     try:
-        return Tolerance(parse(below, Unit.RATIO), parse(fail_above, Unit.RATIO))
+        passing, failing = parse(below, Unit.RATIO), parse(fail_above, Unit.RATIO)
+        if passing < failing:
+            raise UsageError(f"--below {below} is less than --fail-above {fail_above}", hint="lower --fail-above, too")
+        return Tolerance(passing, failing)
     except ValueError as error:
         raise UsageError(f"--below {below!r} or --fail-above {fail_above!r}: {error}") from None
+
+
+def _writable(folder: Path | None) -> Path | None:
+    """*folder*, made before anything is measured. Raises UsageError when nothing can be kept there."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder for --evidence can't be written: {error.strerror}", location=str(folder)) from None
+    return folder
 
 
 def _short(name: str, commit: str) -> str:

@@ -84,6 +84,23 @@ def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None
     assert "work " in done.stdout
 
 
+@pytest.mark.end_to_end
+def test_a_removed_benchmark_is_named_and_what_both_have_decides(tmp_path: Path) -> None:
+    """It has no time to compare: exit code 0 speaks of the others; who asks for it by name gets 3, and what became of it."""
+    root = repository(tmp_path / "theirs")
+    two = SUITE + "\ndef test_gone(benchmark):\n    benchmark(work)\n"
+    committed(root, "Two", {"src/pkg/__init__.py": PACKAGE.format(300), "bench/test_it.py": two})
+    committed(root, "One", {"bench/test_it.py": SUITE})
+    done = gates(root, "compare", "HEAD~1", "HEAD")
+    assert done.returncode == Exit.READY, done.stderr
+    assert "removed, and so not compared: gone" in done.stderr
+    assert "gone" not in done.stdout
+    asked = gates(root, "compare", "HEAD~1", "HEAD", "--only", "gone", "--only", "work")
+    assert asked.returncode == Exit.INCONCLUSIVE, asked.stderr
+    assert "--only 'gone' was removed: HEAD~1 has it, HEAD has not" in asked.stderr
+    assert "fits no benchmark" not in asked.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,7 +110,10 @@ def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None
         (["HEAD~1", "HEAD", "--suite", "../x"], "no file or folder below the repository's root"),
         (["HEAD~1", "HEAD", "--pairs", "5+30"], "not two numbers of at least 12"),
         (["HEAD~1", "HEAD", "--below", "5"], "a unit is needed"),
-        (["HEAD~1", "HEAD", "--below", "1 %"], "its fail_above between 0 and it"),
+        (["HEAD~1", "HEAD", "--below", "1 %"], "--below 1 % is less than --fail-above 2 %"),
+        (["HEAD~1", "HEAD", "--below", "0 %", "--fail-above", "0 %"], "a tolerance is above 0 %"),
+        (["HEAD~1", "HEAD", "--package", "src/pgk"], "no folder or file 'src/pgk'"),
+        (["HEAD~1", "HEAD", "--evidence", "README"], "can't be written"),
         (["HEAD~1", "HEAD", "--repo", "/"], "not a git repository"),
     ],
 )
