@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gates.cli.console import console
-from gates.errors import Exit, UsageError
+from gates.errors import Exit, GatesError, UsageError
 from gates.model import Outcome, Unit
 
 if TYPE_CHECKING:
@@ -314,7 +314,8 @@ def _calls(comparison: Comparison, name: str) -> Sequence[str]:
 
 
 def _commit(root: Path, name: str) -> str:
-    from gates.regression.git import commit, git
+    from gates.regression.base import UNSHALLOW
+    from gates.regression.git import commit, git, is_shallow
     from gates.regression.trees import TreeError
 
     if name == ".":
@@ -325,6 +326,9 @@ def _commit(root: Path, name: str) -> str:
             git(root, "rev-parse", "--git-dir")
         except Exception as error:
             raise TreeError(f"not a git repository: {error}", location=str(root), hint="--repo PATH") from None
+        if is_shallow(root):
+            why = f"no commit is called {name!r} here, and the clone is shallow"
+            raise GatesError(why, location=str(root), hint=UNSHALLOW, code=Exit.INCONCLUSIVE)
         raise UsageError(f"no commit is called {name!r}", location=str(root), hint=_meant(root, name))
     return found
 

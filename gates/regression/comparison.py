@@ -262,7 +262,7 @@ class Course:
             estimates=estimates,
             control=said,
             pairs=tuple(self.pairs),
-            added=tuple(name for name in candidate.items if self.own is not None and name not in self.own),
+            added=self._added(candidate),
             removed=tuple(sorted((self.own or frozenset()) - set(candidate.items))) if candidate.items else (),
             broken=broken,
             problems=tuple(self.problems or unreadable),
@@ -270,6 +270,12 @@ class Course:
             known=tuple(candidate.items),
             detectable={each.name: self._detectable(each, design) for each in estimates if self.runner.is_parallel(each.name)},
         )
+
+    def _added(self, candidate: Collected) -> tuple[str, ...]:
+        """What the base's own suite does not have; nothing is said to be new where a file of that could not be read."""
+        if self.own_suite is None or self.own_suite.unreadable:
+            return ()
+        return tuple(name for name in candidate.items if name not in (self.own or ()))
 
     def _believed(self, estimate: Estimate, said: ControlVerdict | None) -> Estimate:
         """The estimate as it is, or one that decides nothing when the same code differs from itself."""

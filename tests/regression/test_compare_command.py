@@ -101,6 +101,16 @@ def test_a_removed_benchmark_is_named_and_what_both_have_decides(tmp_path: Path)
     assert "fits no benchmark" not in asked.stderr
 
 
+def test_a_commit_that_a_shallow_clone_cut_off_is_told_from_a_misspelt_one(tmp_path: Path) -> None:
+    """It may well exist: exit code 3, with the line that fetches it."""
+    root = made(tmp_path)
+    run_git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{root}", "shallow")
+    done = gates(tmp_path / "shallow", "compare", "HEAD~1", "HEAD")
+    assert done.returncode == Exit.INCONCLUSIVE, done.stderr
+    assert "the clone is shallow" in done.stderr
+    assert "git fetch --unshallow" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

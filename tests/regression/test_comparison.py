@@ -49,6 +49,15 @@ def test_new_removed_and_unrunnable_benchmarks_are_named(tmp_path: Path) -> None
 
 
 @pytest.mark.end_to_end
+def test_nothing_is_called_new_where_the_base_s_suite_could_not_be_read(tmp_path: Path) -> None:
+    """The benchmark may have been there for years; that its file could not be collected is the problem."""
+    made = project(tmp_path, base={"benchmarks/test_it.py": "import nowhere\n" + SUITE})
+    found = compared(made, wishes=Wishes(new=True))
+    assert found.added == ()
+    assert any("what was removed is not known" in each for each in found.problems)
+
+
+@pytest.mark.end_to_end
 def test_a_new_benchmark_is_compared_where_that_is_wished(tmp_path: Path) -> None:
     """The candidate's file runs on the base as well, so by hand a benchmark can be written after the fact."""
     made = project(tmp_path, candidate={"benchmarks/test_new.py": SUITE.replace("test_work", "test_new")})
