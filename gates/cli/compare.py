@@ -224,13 +224,20 @@ class Answer:
         return f"{option} {pattern!r} was removed: {base} has it, {candidate} has not" if gone else ""
 
     @property
+    def _asked_in_vain(self) -> bool:
+        """Whether something that is asked for by name could not be compared since the base has no such code."""
+        from gates.regression.parallel import matches
+
+        return any(matches(name, self.question.wishes.only) for name in self.comparison.newer)
+
+    @property
     def exit(self) -> Exit:
         """A slowdown is believed only when the measurement is."""
         if self.doubts:
             return Exit.INCONCLUSIVE
         if self.failed:
             return Exit.NOT_READY
-        unsure = bool(self.strangers) or any(each.outcome is not Outcome.PASS for each in self.reports)
+        unsure = bool(self.strangers) or self._asked_in_vain or any(each.outcome is not Outcome.PASS for each in self.reports)
         return Exit.INCONCLUSIVE if unsure or not self.reports else Exit.READY
 
     def talk(self) -> None:
@@ -240,8 +247,10 @@ class Answer:
             console.error(doubt)
         for name, why in found.broken.items():
             console.talk(f"{name} was not compared: {why}")
-        if found.added:
-            console.talk(f"new: {', '.join(found.added)}")
+        if comparable := [name for name in found.added if name not in found.newer]:
+            console.talk(f"new: {', '.join(comparable)}")
+        for name, why in found.newer.items():
+            console.talk(f"new with the code that it measures, and so not compared: {name} ({why})")
         if found.removed:
             console.talk(f"removed, and so not compared: {', '.join(found.removed)}")
         for name, ratio in found.detectable.items():
@@ -293,6 +302,7 @@ class Answer:
                 ],
                 "control": asdict(found.control) if found.control else None,
                 "added": found.added,
+                "newer": found.newer,
                 "removed": found.removed,
                 "broken": found.broken,
                 "detectable": found.detectable,

@@ -101,6 +101,21 @@ def test_a_removed_benchmark_is_named_and_what_both_have_decides(tmp_path: Path)
     assert "fits no benchmark" not in asked.stderr
 
 
+@pytest.mark.end_to_end
+def test_a_benchmark_of_new_code_is_named_and_what_both_have_decides(tmp_path: Path) -> None:
+    """A feature that comes with its benchmark would else never be comparable; who asks for it by name gets no green."""
+    root = repository(tmp_path / "theirs")
+    committed(root, "One", {"src/pkg/__init__.py": PACKAGE.format(300), "bench/test_it.py": SUITE})
+    fresh = "\ndef test_fresh(benchmark):\n    from pkg import fresh\n    benchmark(fresh)\n"
+    more = {"src/pkg/__init__.py": PACKAGE.format(300) + "\nfresh = work\n", "bench/test_it.py": SUITE + fresh}
+    committed(root, "Two", more)
+    done = gates(root, "compare", "HEAD~1", "HEAD")
+    assert done.returncode == Exit.READY, done.stderr
+    assert "new with the code that it measures, and so not compared: fresh (failed on the base: " in done.stderr
+    asked = gates(root, "compare", "HEAD~1", "HEAD", "--only", "fresh", "--only", "work")
+    assert asked.returncode == Exit.INCONCLUSIVE, asked.stderr
+
+
 def test_a_commit_that_a_shallow_clone_cut_off_is_told_from_a_misspelt_one(tmp_path: Path) -> None:
     """It may well exist: exit code 3, with the line that fetches it."""
     root = made(tmp_path)

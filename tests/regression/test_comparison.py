@@ -65,6 +65,38 @@ def test_a_new_benchmark_is_compared_where_that_is_wished(tmp_path: Path) -> Non
     assert [each.name for each in found.estimates] == ["new"]
 
 
+NEWER = """
+def test_fresh(benchmark):
+    from pkg import fresh
+    benchmark(fresh)
+
+def test_wrong(benchmark):
+    from pkg import missing
+    benchmark(missing)
+"""
+
+
+@pytest.mark.end_to_end
+def test_a_benchmark_that_is_as_new_as_its_code_is_told_from_a_broken_one(tmp_path: Path) -> None:
+    """What only the base can't run is new; what fails on both is broken, by the candidate's failure, whoever was first."""
+    made = project(
+        tmp_path,
+        candidate={
+            "pkg/__init__.py": PACKAGE + "\nfresh = work\n",
+            "benchmarks/test_new.py": NEWER,
+            "benchmarks/test_top.py": "from pkg import fresh\n\ndef test_top(benchmark):\n    benchmark(fresh)\n",
+        },
+    )
+    found = compared(made, wishes=Wishes(new=True))
+    assert [each.name for each in found.estimates] == ["work"]
+    assert set(found.added) == {"fresh", "wrong", "top"}
+    assert set(found.newer) == {"fresh", "top"}
+    assert found.newer["fresh"].startswith("failed on the base: ")
+    assert list(found.broken) == ["wrong"]
+    assert found.broken["wrong"].startswith("failed on the candidate: ")
+    assert found.problems == ()
+
+
 def test_a_base_without_the_package_is_a_problem_and_no_estimate(tmp_path: Path) -> None:
     """Nothing was measured, and the reason is the base's own."""
     made = project(tmp_path)
