@@ -76,3 +76,15 @@ def test_a_command_of_the_documents_is_one_that_can_be_pasted(line: str) -> None
 def test_there_are_commands_in_the_documents() -> None:
     """Else the test above would hold for none."""
     assert len(shown_commands()) >= 15
+
+
+def test_the_lines_of_the_regression_guide_are_short_and_its_table_is_aligned() -> None:
+    """A long line is read by nobody in an editor, and a shifted cell by nobody at all."""
+    lines = (ROOT / "docs" / "guide" / "regression.md").read_text("utf-8").splitlines()
+    assert [line for line in lines if len(line) > 145 and not line.startswith("|")] == []
+    start = next(number for number, line in enumerate(lines) if line.startswith("benchmark  "))
+    sample = lines[start : lines.index("```", start)]
+    columns = [match.start() for match in re.finditer(r"(?<=  )\S", sample[0])]
+    assert {row.split()[0] for row in sample[1:]} == {"slugify", "count_words", "table.parse[10]", "table.parse[60]", "control"}
+    for row in sample:
+        assert [match.start() for match in re.finditer(r"(?<=  )\S", row)] == columns

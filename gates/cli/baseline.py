@@ -193,31 +193,34 @@ def prune_command(older_than: int) -> None:
     """Remove baselines of machines that nobody ran on for long, and accepted regressions that expired."""
     from gates.regression import baselines
 
-    root, now = _root(), datetime.now(UTC)
+    root, now, removed = _root(), datetime.now(UTC), 0
     for path, each in list(baselines.every(root)):
         if not each.runs or datetime.fromisoformat(each.runs[-1].when) < now - timedelta(days=older_than):
             path.unlink()
             if not any(path.parent.iterdir()):
                 path.parent.rmdir()
             console.data(f"removed {path.relative_to(root)}")
-    _prune_accepted(root, now)
+            removed += 1
+    if not removed + _prune_accepted(root, now):
+        console.talk(f"nothing to remove: no baseline is older than {older_than} days, and no accepted regression expired")
 
 
-def _prune_accepted(root: Path, now: datetime) -> None:
-    """Take expired entries out as text, so that comments and the order of the others stay."""
+def _prune_accepted(root: Path, now: datetime) -> int:
+    """Take expired entries out as text, so that comments and the order of the others stay; how many they were."""
     from gates.regression.accepted import FILE, AcceptedFile, without_expired
     from gates.spec import read_yaml
 
     path = root / FILE
     if not path.exists():
-        return
+        return 0
     entries = read_yaml(path, AcceptedFile, root=root).accepted
     expired = [entry for entry in entries if entry.expires < now.date()]
     if not expired:
-        return
+        return 0
     path.write_text(without_expired(path.read_text("utf-8"), now.date()), "utf-8")
     for entry in expired:
         console.data(f"removed the accepted regression of {entry.metric}, expired on {entry.expires}")
+    return len(expired)
 
 
 def _root() -> Path:

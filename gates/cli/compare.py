@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from gates.cli.console import console
-from gates.errors import Exit, UsageError
+from gates.errors import Exit, GatesError, UsageError
 from gates.model import Outcome, Unit
 
 if TYPE_CHECKING:
@@ -145,7 +145,7 @@ class Question:
             seed=self.seed,
             tolerance=self.tolerance,
             wishes=self.wishes,
-            evidence=self.evidence,
+            evidence=_writable(self.evidence),
             on_progress=console.progress,
             pythons=trees.pythons,
         )
@@ -209,9 +209,26 @@ class Answer:
         wishes, known = self.question.wishes, self.comparison.known
         asked = [("--only", each) for each in self.comparison.strangers(wishes.only)]
         asked += [("--parallel", each) for each in self.comparison.strangers(wishes.parallel)]
+        told = {option_name: self._gone(*option_name) for option_name in asked}
         return [
-            f"{option} {name!r} fits no benchmark; {did_you_mean(name, known)}".removesuffix("; ") for option, name in asked
+            gone or f"{option} {name!r} fits no benchmark; {did_you_mean(name, known)}".removesuffix("; ")
+            for (option, name), gone in told.items()
         ]
+
+    def _gone(self, option: str, pattern: str) -> str:
+        """What became of a benchmark that is asked for and that only the base has; else nothing."""
+        from gates.regression.parallel import matches
+
+        base, candidate = self.question.names
+        gone = any(matches(name, (pattern,)) for name in self.comparison.removed)
+        return f"{option} {pattern!r} was removed: {base} has it, {candidate} has not" if gone else ""
+
+    @property
+    def _asked_in_vain(self) -> bool:
+        """Whether something that is asked for by name could not be compared since the base has no such code."""
+        from gates.regression.parallel import matches
+
+        return any(matches(name, self.question.wishes.only) for name in self.comparison.newer)
 
     @property
     def exit(self) -> Exit:
@@ -220,7 +237,7 @@ class Answer:
             return Exit.INCONCLUSIVE
         if self.failed:
             return Exit.NOT_READY
-        unsure = bool(self.strangers) or any(each.outcome is not Outcome.PASS for each in self.reports)
+        unsure = bool(self.strangers) or self._asked_in_vain or any(each.outcome is not Outcome.PASS for each in self.reports)
         return Exit.INCONCLUSIVE if unsure or not self.reports else Exit.READY
 
     def talk(self) -> None:
@@ -230,10 +247,12 @@ class Answer:
             console.error(doubt)
         for name, why in found.broken.items():
             console.talk(f"{name} was not compared: {why}")
-        if found.added:
-            console.talk(f"new: {', '.join(found.added)}")
+        if comparable := [name for name in found.added if name not in found.newer]:
+            console.talk(f"new: {', '.join(comparable)}")
+        for name, why in found.newer.items():
+            console.talk(f"new with the code that it measures, and so not compared: {name} ({why})")
         if found.removed:
-            console.talk(f"removed: {', '.join(found.removed)}")
+            console.talk(f"removed, and so not compared: {', '.join(found.removed)}")
         for name, ratio in found.detectable.items():
             console.talk(f"{name} ran in parallel; a slowdown of {ratio:.1%} would have been found")
         self._explain()
@@ -283,6 +302,7 @@ class Answer:
                 ],
                 "control": asdict(found.control) if found.control else None,
                 "added": found.added,
+                "newer": found.newer,
                 "removed": found.removed,
                 "broken": found.broken,
                 "detectable": found.detectable,
@@ -304,7 +324,8 @@ def _calls(comparison: Comparison, name: str) -> Sequence[str]:
 
 
 def _commit(root: Path, name: str) -> str:
-    from gates.regression.git import commit, git
+    from gates.regression.base import UNSHALLOW
+    from gates.regression.git import commit, git, is_shallow
     from gates.regression.trees import TreeError
 
     if name == ".":
@@ -315,6 +336,9 @@ def _commit(root: Path, name: str) -> str:
             git(root, "rev-parse", "--git-dir")
         except Exception as error:
             raise TreeError(f"not a git repository: {error}", location=str(root), hint="--repo PATH") from None
+        if is_shallow(root):
+            why = f"no commit is called {name!r} here, and the clone is shallow"
+            raise GatesError(why, location=str(root), hint=UNSHALLOW, code=Exit.INCONCLUSIVE)
         raise UsageError(f"no commit is called {name!r}", location=str(root), hint=_meant(root, name))
     return found
 
@@ -347,9 +371,22 @@ def _tolerance(below: str, fail_above: str) -> Tolerance:
     from gates.regression.values import Tolerance
 
     try:
-        return Tolerance(parse(below, Unit.RATIO), parse(fail_above, Unit.RATIO))
+        passing, failing = parse(below, Unit.RATIO), parse(fail_above, Unit.RATIO)
+        if passing < failing:
+            raise UsageError(f"--below {below} is less than --fail-above {fail_above}", hint="lower --fail-above, too")
+        return Tolerance(passing, failing)
     except ValueError as error:
         raise UsageError(f"--below {below!r} or --fail-above {fail_above!r}: {error}") from None
+
+
+def _writable(folder: Path | None) -> Path | None:
+    """*folder*, made before anything is measured. Raises UsageError when nothing can be kept there."""
+    try:
+        if folder is not None:
+            folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UsageError(f"the folder for --evidence can't be written: {error.strerror}", location=str(folder)) from None
+    return folder
 
 
 def _short(name: str, commit: str) -> str:

@@ -4,19 +4,26 @@ from __future__ import annotations
 
 import os
 import sys
+import time
+from collections.abc import Callable
 from typing import TextIO
 
 RED, GREEN, YELLOW, DIM, BOLD = "31", "32", "33", "2", "1"
+
+EVERY = 10.0
+"""Seconds between two lines that say how far something is, where no terminal can be drawn over."""
 
 
 class Console:
     """What the commands of one process share: how much to say, and how to dress it."""
 
-    def __init__(self) -> None:
+    def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.quiet = False
         self.verbose = False
         self.debug = False
         self._drawn = False
+        self._clock = clock
+        self._told: float | None = None
 
     def talk(self, text: str = "") -> None:
         """Say something to a person on stderr, unless -q was given."""
@@ -30,12 +37,24 @@ class Console:
             self.talk(text)
 
     def progress(self, text: str) -> None:
-        """Say how far something is: on a terminal in one line that is drawn over itself, elsewhere only with -v."""
-        if self.quiet or self.verbose or not live(sys.stderr):
+        """Say how far something is: on a terminal in one line that is drawn over itself, elsewhere in a line now and then.
+
+        With -v every step is a line, with -q none.
+        """
+        if self.quiet or self.verbose:
             self.detail(text)
+            return
+        if not live(sys.stderr):
+            self._now_and_then(text)
             return
         print(f"\r\x1b[K{text}", end="", file=sys.stderr, flush=True)
         self._drawn = True
+
+    def _now_and_then(self, text: str) -> None:
+        now = self._clock()
+        if self._told is None or now - self._told >= EVERY:
+            self._told = now
+            self.talk(text)
 
     def _erase(self) -> None:
         if self._drawn:

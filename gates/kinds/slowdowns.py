@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import shlex
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -64,6 +65,29 @@ def tolerances(criteria: Sequence[Criterion]) -> Tolerances:
     names = {*by_name, *raised} - {"*"}
     own = {name: _raised(_tightest([*by_name.get(name, []), *by_name.get("*", [])]), raised.get(name, 0.0)) for name in names}
     return Tolerances(own, general)
+
+
+def accepted_findings(criteria: Sequence[Criterion], removals: Sequence[str], found: paired.Comparison) -> list[Finding]:
+    """What was accepted, and by name what of it fits nothing: a misspelt entry raises no limit."""
+    told = []
+    for metric, one in [(each.metric, one) for each in criteria for one in each.allowances]:
+        if found.known and one.selector not in found.known:
+            message = f"{metric}/{one.selector} is accepted, and fits no benchmark"
+            told.append(Finding(Level.WARNING, message, hint=_meant(one.selector, found.known)))
+        elif metric == "slowdown":
+            told.append(Finding(Level.NOTE, f"{one.selector} may be {one.by:.1%} slower: {one.reason}"))
+        else:
+            told.append(Finding(Level.NOTE, f"{metric}/{one.selector} is accepted up to {one.by:.1%} more: {one.reason}"))
+    for name in removals if found.known and not found.problems else ():
+        if name not in found.removed:
+            message = f"removed/{name} is accepted, and no such benchmark was removed"
+            told.append(Finding(Level.WARNING, message, hint=_meant(name, found.removed)))
+    return told
+
+
+def _meant(name: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(name, known, n=1)
+    return f"did you mean {close[0]!r}?" if close else ""
 
 
 def _tolerance(comparison: Comparison, by: float) -> Tolerance:
@@ -159,9 +183,7 @@ class Compared:
                     hint=hint,
                 )
             )
-        allowed = [one for each in self.request.gate.criteria for one in each.allowances]
-        found += [Finding(Level.NOTE, f"{one.selector} may be {one.by:.1%} slower: {one.reason}") for one in allowed]
-        return found
+        return found + accepted_findings(self.request.gate.criteria, self.settings["accepted_removals"], self.found)
 
     def _tables(self) -> tuple[Intervals | Table, ...]:
         if not self.found.estimates:

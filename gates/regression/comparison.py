@@ -40,6 +40,7 @@ class Comparison:
         control: what the same code on both sides says of the measurement; None when there was none.
         pairs: every pair that was measured, stage 1 first; those with a clock step too.
         added: benchmarks that the base's own suite does not have.
+        newer: those of the added that only the candidate can run, since their code is new as well, and how the base failed.
         removed: benchmarks that only the base's own suite has.
         broken: benchmarks that should have been compared and were not, and why.
         problems: why the whole is not to be relied on; empty when it is.
@@ -54,6 +55,7 @@ class Comparison:
     control: ControlVerdict | None = None
     pairs: tuple[Pair, ...] = ()
     added: tuple[str, ...] = ()
+    newer: Mapping[str, str] = field(default_factory=dict)
     removed: tuple[str, ...] = ()
     broken: Mapping[str, str] = field(default_factory=dict)
     problems: tuple[str, ...] = ()
@@ -250,9 +252,11 @@ class Course:
         from gates.regression import control
 
         candidate, base = (self.runner.collected.get(side, Collected()) for side in ("candidate", "base"))
-        broken = {**self._uncollected(candidate, base), **missing, **self.runner.broken}
+        uncollected, added = self._uncollected(candidate, base), self._added(candidate)
+        broken = {**uncollected, **missing, **self.runner.broken}
+        newer = {name: broken.pop(name) for name in added if name in uncollected or name in self.runner.only_base}
         said = control.verdict(self.pairs) if self.pairs else None
-        estimates = tuple(self._believed(estimate, said) for name, estimate in found.items() if name not in broken)
+        estimates = tuple(self._believed(estimate, said) for name, estimate in found.items() if name not in {**broken, **newer})
         if not self.problems and not estimates:
             self.problems.append("no benchmark was compared")
         unreadable = [f"the candidate's {file} can't be collected: {why}" for file, why in candidate.unreadable.items()]
@@ -262,7 +266,8 @@ class Course:
             estimates=estimates,
             control=said,
             pairs=tuple(self.pairs),
-            added=tuple(name for name in candidate.items if self.own is not None and name not in self.own),
+            added=added,
+            newer=newer,
             removed=tuple(sorted((self.own or frozenset()) - set(candidate.items))) if candidate.items else (),
             broken=broken,
             problems=tuple(self.problems or unreadable),
@@ -270,6 +275,12 @@ class Course:
             known=tuple(candidate.items),
             detectable={each.name: self._detectable(each, design) for each in estimates if self.runner.is_parallel(each.name)},
         )
+
+    def _added(self, candidate: Collected) -> tuple[str, ...]:
+        """What the base's own suite does not have; nothing is said to be new where a file of that could not be read."""
+        if self.own_suite is None or self.own_suite.unreadable:
+            return ()
+        return tuple(name for name in candidate.items if name not in (self.own or ()))
 
     def _believed(self, estimate: Estimate, said: ControlVerdict | None) -> Estimate:
         """The estimate as it is, or one that decides nothing when the same code differs from itself."""

@@ -59,6 +59,7 @@ class Runner:
         folder: where the processes' own output goes.
         parallel: which benchmarks to run on both sides at once, besides those marked `unpinned`.
         broken: by benchmark, why it is not measured any more.
+        only_base: those of the broken that went well on the candidate.
         collected: by side, what the latest pair collected.
     """
 
@@ -70,6 +71,7 @@ class Runner:
     parallel: Callable[[str], bool] = lambda name: False
     clocks: Clocks = lambda: (time.monotonic(), time.time())
     broken: dict[str, str] = field(default_factory=dict)
+    only_base: set[str] = field(default_factory=set)
     collected: dict[str, Collected] = field(default_factory=dict)
     _calls: dict[str, float] = field(default_factory=dict)
 
@@ -87,7 +89,13 @@ class Runner:
             except BenchmarkError as error:
                 if error.name == CONTROL:
                     raise PairError(error.why) from None
-                failed[error.name] = self.broken[error.name] = error.why
+                failed[error.name] = self._break(error)
+
+    def _break(self, error: BenchmarkError) -> str:
+        self.broken[error.name] = error.why
+        if error.only_base:
+            self.only_base.add(error.name)
+        return error.why
 
     def names(self) -> tuple[str, ...]:
         """The benchmarks that both sides collected, in the candidate's order."""
@@ -162,7 +170,7 @@ class Runner:
             except BenchmarkError as error:
                 if error.fatal:
                     raise
-                failed[name] = self.broken[name] = error.why
+                failed[name] = self._break(error)
         if place == len(names):
             session.control()
 

@@ -14,11 +14,15 @@ CONTROL = "control"
 
 
 class BenchmarkError(Exception):
-    """A benchmark ended or broke its process on one side; the message says how."""
+    """A benchmark ended or broke its process on one side; the message says how.
 
-    def __init__(self, name: str, why: str, *, fatal: bool) -> None:
+    Attributes:
+        only_base: the candidate's test went well as far as it got, so that only the base is to blame.
+    """
+
+    def __init__(self, name: str, why: str, *, fatal: bool, only_base: bool = False) -> None:
         super().__init__(why)
-        self.name, self.why, self.fatal = name, why, fatal
+        self.name, self.why, self.fatal, self.only_base = name, why, fatal, only_base
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +107,8 @@ class Session:
         for worker in self.workers.values():
             self._send(name, worker, {"do": "enough"})
         ended = {side: self._next(name, worker) for side, worker in self.workers.items()}
-        for side, message in ended.items():
-            if message.get("outcome") != "passed":
-                raise BenchmarkError(name, told_of(side, message), fatal=message["at"] != "ended")
+        if bad := {side: message for side, message in ended.items() if message.get("outcome") != "passed"}:
+            raise failure(name, bad, fatal=any(message["at"] != "ended" for message in bad.values()))
 
     def _orders(self, name: str) -> Iterator[tuple[str, str]]:
         """Who goes first: ABBA over each two rounds, the first by lot."""
@@ -171,19 +174,29 @@ class Session:
         message = self._next(name, worker)
         if message["at"] == what:
             return message
+        bad = {worker.side.name: message}
         other = next(each for each in self.workers.values() if each is not worker)
-        together = message["at"] == "ended" and self._finished(other)
-        raise BenchmarkError(name, told_of(worker.side.name, message), fatal=not together)
+        theirs = self._finished(other) if message["at"] == "ended" else None
+        if theirs and theirs["outcome"] != "passed":
+            bad[other.side.name] = theirs
+        raise failure(name, bad, fatal=theirs is None)
 
-    def _finished(self, worker: Worker) -> bool:
-        """Bring *worker* to the end of its test, wherever in it it is."""
+    def _finished(self, worker: Worker) -> Message | None:
+        """What *worker* says at the end of its test, to which it is brought from anywhere in it; None when it does not come."""
         try:
             worker.send(do="enough")
-            while worker.receive(self.rounds.patience)["at"] != "ended":
+            while (message := worker.receive(self.rounds.patience))["at"] != "ended":
                 pass
         except WorkerError:
-            return False
-        return True
+            return None
+        return message
+
+
+def failure(name: str, bad: Mapping[str, Message], *, fatal: bool) -> BenchmarkError:
+    """What the sides said that failed at the benchmark *name*; of two it is the candidate's, whichever was first."""
+    side = "candidate" if "candidate" in bad else "base"
+    only_base = side == "base" and bad[side]["at"] == "ended" and bad[side]["outcome"] != "passed"
+    return BenchmarkError(name, told_of(side, bad[side]), fatal=fatal, only_base=only_base)
 
 
 def told_of(side: str, message: Message) -> str:

@@ -19,13 +19,14 @@ _NO_MODULE = frozenset({"conftest", "setup", "noxfile"}) | sys.stdlib_module_nam
 def describe(tree: Path, path: str, *, package: str = "", plugins: Iterable[str] = ()) -> Suite:
     """The suite at *path* of *tree*; *package* is the folder of what it measures, where neither root nor `src` holds it.
 
-    Raises UsageError when there is no such suite.
+    Raises UsageError when there is no such suite or package.
     """
     given = PurePosixPath(path)
     if given.is_absolute() or ".." in given.parts or str(given) == ".":
         raise UsageError(f"the suite {path!r} is no file or folder below the repository's root", hint="such as benchmarks")
     if not (tree / given).exists():
         raise UsageError(f"there is no {path} in the candidate", hint="--suite PATH, relative to the repository's root")
+    _check_package(tree, package)
     folders, overlaid = _folders(tree, package), _overlaid(given)
     named = {PurePosixPath(package).name} if package else set()
     provided = {name for folder in folders for name in _provided(tree / folder, spaces=folder != ".")}
@@ -36,6 +37,16 @@ def describe(tree: Path, path: str, *, package: str = "", plugins: Iterable[str]
         overlaid=overlaid,
         options=(*_import_mode(tree), *(part for name in plugins for part in ("-p", name))),
     )
+
+
+def _check_package(tree: Path, package: str) -> None:
+    """Refuse a *package* that is not there: what is measured would be left to chance."""
+    given = PurePosixPath(package)
+    if package and (given.is_absolute() or ".." in given.parts or str(given) == "." or not (tree / given).exists()):
+        raise UsageError(
+            f"the candidate has no folder or file {package!r}, which is to be measured",
+            hint="the package is a path, relative to the repository's root, such as lib/things",
+        )
 
 
 def _folders(tree: Path, package: str) -> tuple[str, ...]:

@@ -24,7 +24,9 @@ class Tolerance:
 
     def __post_init__(self) -> None:
         if not 0 <= self.fail_above <= self.below or not self.below > 0:
-            raise ValueError(f"a tolerance is above 0, and its fail_above between 0 and it: {self}")
+            raise ValueError(
+                f"a tolerance is above 0 %, and its fail_above between 0 % and it; got {self.below:g} and {self.fail_above:g}"
+            )
 
 
 @dataclass(frozen=True, slots=True)

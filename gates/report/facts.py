@@ -85,7 +85,8 @@ def what_to_do(report: Report, gate: GateReport) -> tuple[tuple[str, str], ...]:
     command, name = report.plan.command, gate.gate.name
     lines = [("what to do" if index == 0 else "", step) for index, step in enumerate(gate.result.steps if gate.result else ())]
     worst = [c for c in reading.worst_criteria_first(gate.criteria) if c.outcome in (Outcome.FAIL, Outcome.INCONCLUSIVE)]
-    lines += [("explain it", f"{command} explain {name}:{worst[0].criterion.id} {report.plan.run}")] if worst else []
+    if worst:  # quoted: a shell takes `slowdown/*` for files
+        lines.append(("explain it", f"{command} explain {shlex.quote(f'{name}:{worst[0].criterion.id}')} {report.plan.run}"))
     lines.append(("run again", run_again(report, gate)))
     return tuple(lines)
 

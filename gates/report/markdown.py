@@ -121,7 +121,7 @@ def _criterion_rows(report: CriterionReport) -> Iterator[tuple[str, ...]]:
         name = criterion.id if len(report.measurements) == 1 else found.key
         value, interval = reading.value_of(found, criterion.rule), reading.interval_of(found, criterion.rule)
         sign = _sign(reading.outcome_of(report, index))
-        yield (sign, code(name), value, interval, limits, f"{found.n:,}", why if index == 0 else "")
+        yield (sign, code(name), value, interval, limits, f"{found.n:,}", why if index == reading.told_at(report) else "")
 
 
 def _sign(outcome: Outcome) -> str:

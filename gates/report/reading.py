@@ -107,6 +107,12 @@ def outcome_of(report: CriterionReport, index: int) -> Outcome:
     return report.outcomes[index] if len(report.outcomes) == len(report.measurements) else report.outcome
 
 
+def told_at(report: CriterionReport) -> int:
+    """Which of several measurements the reason of *report* is about: the first that the judge said the same of."""
+    alike = (index for index in range(len(report.measurements)) if outcome_of(report, index) is report.outcome)
+    return next(alike, 0)
+
+
 def worst_first(gates: Iterable[GateReport]) -> list[GateReport]:
     """*gates* by how much they need a person: failures, then inconclusive ones, else in the order of the plan."""
     return sorted(gates, key=lambda gate: _RANK[gate.outcome])

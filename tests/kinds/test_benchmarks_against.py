@@ -13,7 +13,7 @@ from one_gate import planned, values
 
 from gates import codec
 from gates.kinds.benchmarks import BenchmarksKind
-from gates.kinds.slowdowns import options, tolerances
+from gates.kinds.slowdowns import accepted_findings, options, tolerances
 from gates.model import (
     Allowance,
     Comparator,
@@ -21,6 +21,7 @@ from gates.model import (
     Criterion,
     GateReport,
     GateResult,
+    Level,
     Outcome,
     PlannedGate,
     Request,
@@ -31,8 +32,9 @@ from gates.pipeline.folder import GateFolder
 from gates.pipeline.judge import judge_gate
 from gates.pipeline.machine import fingerprint, read_commit
 from gates.pipeline.results import undeclared, with_evidence
+from gates.regression import comparison as paired
 from gates.regression.baselines import Baseline, BaselineRun, place, text
-from gates.regression.values import Tolerance
+from gates.regression.values import Design, Tolerance
 from gates.spec import SpecErrors
 
 SUITE = """
@@ -203,6 +205,22 @@ def test_the_tightest_tolerance_holds_and_an_accepted_one_is_added() -> None:
     assert found["a"] == Tolerance(0.03, 0.02)
     assert found["b"].below == pytest.approx(0.13)
     assert found["b"].fail_above == pytest.approx(0.10)
+
+
+def test_an_accepted_regression_that_fits_no_benchmark_is_told() -> None:
+    """A misspelt entry raises no limit; the report says so, with what was meant, and calls growth growth."""
+    allowed = (Allowance("wrods", 0.8, "why"), Allowance("words", 0.08, "traced"))
+    limits = (Comparison(Comparator.BELOW, 0.05, 0.02),)
+    slow = Criterion("slowdown/*", Unit.RATIO, Rule.SLOWDOWN, limits, 12, allowances=allowed)
+    grown = Criterion("growth.bytes/*", Unit.RATIO, Rule.SINGLE, limits, 1, allowances=(Allowance("words", 2.0, "spares"),))
+    found = paired.Comparison(Design(), 1, known=("words", "slug"), removed=("gone",))
+    said = [(each.level, each.message, each.hint) for each in accepted_findings([slow, grown], ["gone", "goen"], found)]
+    assert said == [
+        (Level.WARNING, "slowdown/wrods is accepted, and fits no benchmark", "did you mean 'words'?"),
+        (Level.NOTE, "words may be 8.0% slower: traced", ""),
+        (Level.NOTE, "growth.bytes/words is accepted up to 200.0% more: spares", ""),
+        (Level.WARNING, "removed/goen is accepted, and no such benchmark was removed", "did you mean 'gone'?"),
+    ]
 
 
 def test_the_line_that_measures_again_measures_as_the_gate_does() -> None:

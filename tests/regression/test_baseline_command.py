@@ -125,6 +125,10 @@ def test_what_expired_is_pruned(place: Place) -> None:
     done = place.gates("baseline", "prune")
     assert done.stdout == "removed the accepted regression of slowdown/a, expired on 2026-01-01\n"
     assert file.read_text() == f"version: 1\naccepted:\n{new}"
+    assert done.stderr == ""
+    again = place.gates("baseline", "prune")
+    assert (again.returncode, again.stdout) == (0, "")
+    assert "nothing to remove" in again.stderr
 
 
 @pytest.mark.end_to_end

@@ -84,6 +84,48 @@ def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None
     assert "work " in done.stdout
 
 
+@pytest.mark.end_to_end
+def test_a_removed_benchmark_is_named_and_what_both_have_decides(tmp_path: Path) -> None:
+    """It has no time to compare: exit code 0 speaks of the others; who asks for it by name gets 3, and what became of it."""
+    root = repository(tmp_path / "theirs")
+    two = SUITE + "\ndef test_gone(benchmark):\n    benchmark(work)\n"
+    committed(root, "Two", {"src/pkg/__init__.py": PACKAGE.format(300), "bench/test_it.py": two})
+    committed(root, "One", {"bench/test_it.py": SUITE})
+    done = gates(root, "compare", "HEAD~1", "HEAD")
+    assert done.returncode == Exit.READY, done.stderr
+    assert "removed, and so not compared: gone" in done.stderr
+    assert "gone" not in done.stdout
+    asked = gates(root, "compare", "HEAD~1", "HEAD", "--only", "gone", "--only", "work")
+    assert asked.returncode == Exit.INCONCLUSIVE, asked.stderr
+    assert "--only 'gone' was removed: HEAD~1 has it, HEAD has not" in asked.stderr
+    assert "fits no benchmark" not in asked.stderr
+
+
+@pytest.mark.end_to_end
+def test_a_benchmark_of_new_code_is_named_and_what_both_have_decides(tmp_path: Path) -> None:
+    """A feature that comes with its benchmark would else never be comparable; who asks for it by name gets no green."""
+    root = repository(tmp_path / "theirs")
+    committed(root, "One", {"src/pkg/__init__.py": PACKAGE.format(300), "bench/test_it.py": SUITE})
+    fresh = "\ndef test_fresh(benchmark):\n    from pkg import fresh\n    benchmark(fresh)\n"
+    more = {"src/pkg/__init__.py": PACKAGE.format(300) + "\nfresh = work\n", "bench/test_it.py": SUITE + fresh}
+    committed(root, "Two", more)
+    done = gates(root, "compare", "HEAD~1", "HEAD")
+    assert done.returncode == Exit.READY, done.stderr
+    assert "new with the code that it measures, and so not compared: fresh (failed on the base: " in done.stderr
+    asked = gates(root, "compare", "HEAD~1", "HEAD", "--only", "fresh", "--only", "work")
+    assert asked.returncode == Exit.INCONCLUSIVE, asked.stderr
+
+
+def test_a_commit_that_a_shallow_clone_cut_off_is_told_from_a_misspelt_one(tmp_path: Path) -> None:
+    """It may well exist: exit code 3, with the line that fetches it."""
+    root = made(tmp_path)
+    run_git(tmp_path, "clone", "--quiet", "--depth", "1", f"file://{root}", "shallow")
+    done = gates(tmp_path / "shallow", "compare", "HEAD~1", "HEAD")
+    assert done.returncode == Exit.INCONCLUSIVE, done.stderr
+    assert "the clone is shallow" in done.stderr
+    assert "git fetch --unshallow" in done.stderr
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
@@ -93,7 +135,10 @@ def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None
         (["HEAD~1", "HEAD", "--suite", "../x"], "no file or folder below the repository's root"),
         (["HEAD~1", "HEAD", "--pairs", "5+30"], "not two numbers of at least 12"),
         (["HEAD~1", "HEAD", "--below", "5"], "a unit is needed"),
-        (["HEAD~1", "HEAD", "--below", "1 %"], "its fail_above between 0 and it"),
+        (["HEAD~1", "HEAD", "--below", "1 %"], "--below 1 % is less than --fail-above 2 %"),
+        (["HEAD~1", "HEAD", "--below", "0 %", "--fail-above", "0 %"], "a tolerance is above 0 %"),
+        (["HEAD~1", "HEAD", "--package", "src/pgk"], "no folder or file 'src/pgk'"),
+        (["HEAD~1", "HEAD", "--evidence", "README"], "can't be written"),
         (["HEAD~1", "HEAD", "--repo", "/"], "not a git repository"),
     ],
 )

@@ -49,11 +49,52 @@ def test_new_removed_and_unrunnable_benchmarks_are_named(tmp_path: Path) -> None
 
 
 @pytest.mark.end_to_end
+def test_nothing_is_called_new_where_the_base_s_suite_could_not_be_read(tmp_path: Path) -> None:
+    """The benchmark may have been there for years; that its file could not be collected is the problem."""
+    made = project(tmp_path, base={"benchmarks/test_it.py": "import nowhere\n" + SUITE})
+    found = compared(made, wishes=Wishes(new=True))
+    assert found.added == ()
+    assert any("what was removed is not known" in each for each in found.problems)
+
+
+@pytest.mark.end_to_end
 def test_a_new_benchmark_is_compared_where_that_is_wished(tmp_path: Path) -> None:
     """The candidate's file runs on the base as well, so by hand a benchmark can be written after the fact."""
     made = project(tmp_path, candidate={"benchmarks/test_new.py": SUITE.replace("test_work", "test_new")})
     found = compared(made, wishes=Wishes(new=True, leave_out=("wo*",)))
     assert [each.name for each in found.estimates] == ["new"]
+
+
+NEWER = """
+def test_fresh(benchmark):
+    from pkg import fresh
+    benchmark(fresh)
+
+def test_wrong(benchmark):
+    from pkg import missing
+    benchmark(missing)
+"""
+
+
+@pytest.mark.end_to_end
+def test_a_benchmark_that_is_as_new_as_its_code_is_told_from_a_broken_one(tmp_path: Path) -> None:
+    """What only the base can't run is new; what fails on both is broken, by the candidate's failure, whoever was first."""
+    made = project(
+        tmp_path,
+        candidate={
+            "pkg/__init__.py": PACKAGE + "\nfresh = work\n",
+            "benchmarks/test_new.py": NEWER,
+            "benchmarks/test_top.py": "from pkg import fresh\n\ndef test_top(benchmark):\n    benchmark(fresh)\n",
+        },
+    )
+    found = compared(made, wishes=Wishes(new=True))
+    assert [each.name for each in found.estimates] == ["work"]
+    assert set(found.added) == {"fresh", "wrong", "top"}
+    assert set(found.newer) == {"fresh", "top"}
+    assert found.newer["fresh"].startswith("failed on the base: ")
+    assert list(found.broken) == ["wrong"]
+    assert found.broken["wrong"].startswith("failed on the candidate: ")
+    assert found.problems == ()
 
 
 def test_a_base_without_the_package_is_a_problem_and_no_estimate(tmp_path: Path) -> None:

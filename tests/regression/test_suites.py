@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from gates.errors import UsageError
 from gates.regression.suites import describe
 
 
@@ -35,6 +36,14 @@ def test_everything_that_a_tree_provides_is_named(
 ) -> None:
     """What is not named could come from an installed copy, and the base would be measured with the candidate's code."""
     assert describe(laid_out(tmp_path, *files), suite, package=package).packages == packages
+
+
+@pytest.mark.parametrize("package", ["pgk", "lib/pkg", "../pkg", "/pkg", "."])
+def test_a_package_that_is_not_there_is_refused(tmp_path: Path, package: str) -> None:
+    """Who misspells what is measured would else get an answer about whatever else was imported."""
+    with pytest.raises(UsageError) as caught:
+        describe(laid_out(tmp_path, "bench/test_a.py", "pkg/__init__.py"), "bench", package=package)
+    assert repr(package) in caught.value.message
 
 
 def test_sources_are_files_of_git(tmp_path: Path) -> None:

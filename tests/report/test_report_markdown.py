@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 
 from hostile import rewritten
 from markdown_it import MarkdownIt
 
-from gates.model import Report
+from gates.model import Outcome, Report
 from gates.report import markdown
+from gates.report.html.gate import _criteria as criteria_html
 
 
 def test_the_first_line_is_the_verdict_and_then_comes_the_reason(report: Report) -> None:
@@ -61,3 +63,18 @@ def test_markup_in_a_text_stays_text(report: Report) -> None:
 def test_the_same_report_gives_the_same_bytes(report: Report) -> None:
     """Rendering is pure."""
     assert markdown.render(report) == markdown.render(report)
+
+
+def test_the_reason_stands_beside_the_measurement_that_it_is_about(report: Report) -> None:
+    """Of a criterion over many, the row that fails has the words, and a row that passes has none."""
+    gate = next(one for one in report.gates if one.gate.name == "accounts")
+    many = next(each for each in gate.criteria if each.criterion.id == "mana.imbalance/*")
+    outcomes = (Outcome.PASS, Outcome.FAIL, Outcome.PASS)
+    failing = replace(many, outcome=Outcome.FAIL, outcomes=outcomes, reason="node-b went wrong")
+    changed = replace(gate, outcome=Outcome.FAIL, criteria=(failing,))
+    whole = replace(report, gates=tuple(changed if one is gate else one for one in report.gates))
+    said = [line for line in markdown.render(whole).splitlines() if line.startswith(("| ✓ pass | `mana", "| ✗ fail | `mana"))]
+    assert ["node-b went wrong" in line for line in said] == [False, True, False]
+    rows = re.findall(r"<tr[^>]*>.*?mana.*?</tr>", criteria_html(changed))
+    assert ["node-b went wrong" in row for row in rows] == [False, True, False]
+    assert f"explain 'accounts:mana.imbalance/*' {whole.plan.run}" in markdown.render(whole)

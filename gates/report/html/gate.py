@@ -115,7 +115,8 @@ def _rows(report: CriterionReport, reason: str | None) -> Iterator[str]:
         numbers = "".join(f'<td class="number">{text(cell)}</td>' for cell in cells)
         numbers += f'<td class="number">{limits}</td><td class="number">{found.n:,}</td>'
         verdict = _verdict(report, reading.outcome_of(report, index))
-        yield f"<tr{class_}>{verdict}<td><code>{breaking(name)}</code></td>{numbers}{empty_why if index else why}</tr>"
+        last = why if index == reading.told_at(report) else empty_why
+        yield f"<tr{class_}>{verdict}<td><code>{breaking(name)}</code></td>{numbers}{last}</tr>"
 
 
 def _verdict(report: CriterionReport, outcome: Outcome) -> str:
