@@ -9,11 +9,14 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, Field, PlainSerializer, field_validator, model_validator
 
 from gates.fields import Duration, Settings
-from gates.model import ProcessSpec, Ready, TargetLayout
+from gates.model import CLIENTS, ProcessSpec, Ready, TargetLayout
 
 MAIN = "main"
+_Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")]
+_Port = Annotated[int, Field(ge=0, le=65535)]
 _Within = Annotated[Duration, PlainSerializer(lambda seconds: f"{seconds!r} s", return_type=str)]
 
+_OTHER = re.compile(r"\{(?:port|url):([^{}]+)\}")
 _NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
 _OF_THE_CONNECTION = frozenset({"connection", "content-length", "host", "transfer-encoding"})
 
@@ -57,21 +60,61 @@ class ReadySettings(Settings):
         return self
 
 
-class CommandSettings(Settings):
-    """A server of one's own: `run` is its command, with `{port}` where its port belongs."""
+class ProcessSettings(Settings):
+    """One of several processes of a server of one's own: `run` is its command, with `{port}` where its port belongs."""
 
     run: Annotated[tuple[str, ...], Field(min_length=1)]
     ready: ReadySettings = ReadySettings()
     env: dict[str, str] = {}
+    port: _Port = 0
+
+
+class CommandSettings(Settings):
+    """A server of one's own: `run` is its command, with `{port}` where its port belongs; or several `processes`, by name."""
+
+    run: tuple[str, ...] = ()
+    ready: ReadySettings = ReadySettings()
+    env: dict[str, str] = {}
     headers: Headers = {}
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_.-]*$")] = MAIN
-    port: Annotated[int, Field(ge=0, le=65535)] = 0
+    name: _Name = MAIN
+    port: _Port = 0
+    processes: dict[_Name, ProcessSettings] = {}
 
     @model_validator(mode="after")
-    def _port_is_told(self) -> CommandSettings:
-        if not self.port and not any("{port" in text or "{url" in text for text in (*self.run, *self.env.values())):
-            raise ValueError("the server is not told its port: put {port} into the command or env, or fix it with port:")
+    def _makes_sense(self) -> CommandSettings:
+        if bool(self.run) == bool(self.processes):
+            raise ValueError("expected either run or processes, and not empty")
+        alone = {"ready": self.ready, "env": self.env, "name": self.name, "port": self.port}
+        strays = [key for key, value in alone.items() if self.processes and value != type(self).model_fields[key].default]
+        if strays:  # by their values, since a plan writes every setting, also those that were not given
+            raise ValueError(f"{', '.join(strays)} belongs to each of the processes, not beside them")
+        for name, process in self.each().items():
+            _check_places(name, process, tuple(self.each()))
         return self
+
+    def each(self) -> dict[str, ProcessSettings]:
+        """All processes by their names; the only one when there is one."""
+        return self.processes or {
+            self.name: ProcessSettings(run=self.run, ready=self.ready, env=self.env, port=self.port),
+        }
+
+
+def _check_places(name: str, process: ProcessSettings, names: tuple[str, ...]) -> None:
+    """Refuse what could not be filled in when the process *name* is started."""
+    texts = _texts(process)
+    if name == CLIENTS:
+        raise ValueError(f"{CLIENTS} is the name of whoever sends requests; give the process another")
+    own = ("{port}", "{url}", f"{{port:{name}}}", f"{{url:{name}}}")
+    if not process.port and not any(place in text for text in texts for place in own):
+        who = "the server" if names == (MAIN,) else name
+        raise ValueError(f"{who} is not told its port: put {{port}} into the command or env, or fix it with port:")
+    for place in (match for text in texts for match in _OTHER.finditer(text)):
+        if place[1] not in names:
+            raise ValueError(f"{place[0]} names a process that is not there; there is {', '.join(names)}")
+
+
+def _texts(process: ProcessSettings) -> tuple[str, ...]:
+    return (*process.run, *process.env.values())
 
 
 class CommandPreset:
@@ -82,10 +125,17 @@ class CommandPreset:
     shorthand = "run"
 
     def layout(self, settings: CommandSettings) -> TargetLayout:
-        wanted = settings.ready
-        ready = Ready(wanted.http, wanted.tcp or not (wanted.http or wanted.log), wanted.log, wanted.within)
-        process = ProcessSpec(settings.name, settings.run, ready, settings.env, port=settings.port)
-        return TargetLayout((process,), controls=("kill", "start", "pause", "data", "links"), headers=settings.headers)
+        processes = tuple(_process(name, process) for name, process in settings.each().items())
+        return TargetLayout(processes, controls=("kill", "start", "pause", "data", "links"), headers=settings.headers)
+
+
+def _process(name: str, settings: ProcessSettings) -> ProcessSpec:
+    """Whose URL or port a process is told, to that it speaks."""
+    wanted = settings.ready
+    ready = Ready(wanted.http, wanted.tcp or not (wanted.http or wanted.log), wanted.log, wanted.within)
+    told = dict.fromkeys(place[1] for text in _texts(settings) for place in _OTHER.finditer(text))
+    links = tuple(other for other in told if other != name)
+    return ProcessSpec(name, settings.run, ready, settings.env, port=settings.port, links=links)
 
 
 class UrlSettings(Settings):

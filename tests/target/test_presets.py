@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from random import Random
 from typing import Any
 
@@ -34,7 +35,7 @@ def test_settings_survive_the_way_through_the_plan() -> None:
 @pytest.mark.parametrize(
     ("given", "problem"),
     [
-        ({"run": []}, "at least 1"),
+        ({"run": []}, "expected either run or processes"),
         ({"run": ["./server"]}, "not told its port"),
         ({"run": ["x", "{port}"], "ready": {"http": "health"}}, "expected http to be a path"),
         ({"run": ["x", "{port}"], "ready": {"http": "/", "tcp": True}}, "only one of http, tcp and log"),
@@ -47,6 +48,55 @@ def test_settings_survive_the_way_through_the_plan() -> None:
 def test_a_command_that_makes_no_sense_is_refused(given: dict[str, Any], problem: str) -> None:
     """Each with a message that says what was expected."""
     with pytest.raises(ValidationError, match=problem):
+        CommandSettings.model_validate(given)
+
+
+PAIR = {"a": {"run": ["x", "{port}", "{url:b}"]}, "b": {"run": ["x", "{port}"], "env": {"PEERS": "{port:a},{url}"}}}
+
+
+def test_a_command_may_be_several_processes_that_speak_to_each_other() -> None:
+    """Each is an endpoint; who names another's URL or port speaks to it, and so has a link that a fault can strike."""
+    settings = CommandSettings.model_validate(
+        {"processes": {**PAIR, "c": {"run": ["y"], "port": 8099, "ready": {"http": "/up"}}}}
+    )
+    a, b, c = CommandPreset().layout(settings).processes
+    assert (a.name, a.command, a.links) == ("a", ("x", "{port}", "{url:b}"), ("b",))
+    assert (b.name, b.env, b.links) == ("b", {"PEERS": "{port:a},{url}"}, ("a",))
+    assert (c.name, c.port, c.ready, c.links) == ("c", 8099, Ready(http="/up"), ())
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"processes": PAIR},
+        {"processes": {"a": {"run": ["x", "{port}"], "ready": {"tcp": True, "within": "1.5 s"}}}, "headers": {"X-A": "b"}},
+    ],
+)
+def test_several_processes_come_back_from_a_plan(given: dict[str, Any]) -> None:
+    """The gate's process reads its target from the plan, which holds every setting."""
+    settings = CommandSettings.model_validate(given)
+    assert CommandSettings.model_validate(settings.model_dump(mode="json")) == settings
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({}, "expected either run or processes"),
+        ({"run": ["x", "{port}"], "processes": PAIR}, "expected either run or processes"),
+        ({"processes": {}}, "expected either run or processes"),
+        ({"processes": {"a": {"run": ["x"]}}}, "a is not told its port"),
+        ({"processes": {**PAIR, "c": {"run": ["x", "{url:b}"]}}}, "c is not told its port"),
+        ({"processes": {"A b": {"run": ["x", "{port}"]}}}, "should match pattern"),
+        ({"processes": {"clients": {"run": ["x", "{port}"]}}}, "clients is the name of whoever sends requests"),
+        ({"processes": {"a": {"run": ["x", "{port}", "{url:c}"]}}}, "{url:c} names a process that is not there; there is a"),
+        ({"run": ["x", "{port}", "{port:other}"]}, "{port:other} names a process that is not there; there is main"),
+        ({"processes": PAIR, "env": {"A": "b"}}, "env belongs to each of the processes"),
+        ({"processes": PAIR, "name": "shop"}, "name belongs to each of the processes"),
+    ],
+)
+def test_processes_that_make_no_sense_are_refused(given: dict[str, Any], problem: str) -> None:
+    """Before anything starts, and not by the first gate that starts them."""
+    with pytest.raises(ValidationError, match=re.escape(problem)):
         CommandSettings.model_validate(given)
 
 
