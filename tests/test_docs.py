@@ -88,3 +88,15 @@ def test_the_lines_of_the_regression_guide_are_short_and_its_table_is_aligned() 
     assert {row.split()[0] for row in sample[1:]} == {"slugify", "count_words", "table.parse[10]", "table.parse[60]", "control"}
     for row in sample:
         assert [match.start() for match in re.finditer(r"(?<=  )\S", row)] == columns
+
+
+def test_the_keys_of_flows_and_the_declared_checkers_are_documented() -> None:
+    """What a scenario or a plug-in may write is found without the source."""
+    from gates.history import declared
+    from gates.load.flows import Flow
+    from gates.target.presets import CommandSettings
+
+    guide = {page: (ROOT / "docs" / "guide" / f"{page}.md").read_text("utf-8") for page in ("load", "recovery", "targets")}
+    assert [key for key in Flow.model_fields if f"`{key}" not in guide["load"]] == []
+    assert [name for name in declared.__all__ if f"{name}(" not in guide["recovery"]] == []
+    assert [key for key in CommandSettings.model_fields if f"| `{key}` |" not in guide["targets"]] == []
