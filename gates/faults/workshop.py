@@ -155,7 +155,8 @@ def _private_disk(data: Path, size: int) -> Iterator[tuple[str, ...]]:
             if holder.stdout.readline() != b"held\n":
                 raise TargetError(f"its disk can't be made: {holder.stderr.read().decode().strip()}", location=data.name)
             entered = ("nsenter", "--preserve-credentials", "--user", "--mount", "--target", str(holder.pid), "--")
-            yield (*entered, "setpriv", "--pdeathsig", "KILL", "--")  # entering takes away who it dies with
+            died_with = ("setpriv", "--pdeathsig", "KILL", "--")  # entering takes away who it dies with, and where it was
+            yield (*entered, *died_with, "sh", "-c", 'cd "$0" && exec "$@"', str(Path.cwd()))
             with suppress(OSError, shutil.Error):
                 shutil.copytree(f"/proc/{holder.pid}/root{data}", data, dirs_exist_ok=True)
         finally:

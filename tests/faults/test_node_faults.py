@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import http.client
 import json
+import re
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -182,3 +184,30 @@ def test_a_fault_is_seen_felt_and_healed(
         assert felt(client, seen), (seen, client.during(seen))
         assert target.died() == {}
     assert entries() == ()
+
+
+WHERE = """
+import http.server, os, sys
+print("at", os.getcwd(), flush=True)
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
+"""
+
+
+@pytest.mark.parametrize(("key", "way"), sorted({(key, way) for key, way, *_ in CASES if key != "dependency-down"}))
+def test_a_server_is_started_where_it_would_be_without_the_fault(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, key: str, way: str
+) -> None:
+    """Its command may be relative to the repository, whatever namespace or group it is started in."""
+    kind = registry.plugins(registry.FAULTS)[key]
+    (chosen,) = (each for each in kind.ways if each.name == way)
+    if reasons := list(filter(None, map(works, chosen.capabilities))) or "power" in chosen.controls:
+        pytest.skip(str(reasons))
+    monkeypatch.setenv(PLACE, str(tmp_path / "state"))
+    monkeypatch.chdir(tmp_path)
+    settings = {"node": "main", **next(settings for name, by, settings, _ in CASES if (name, by) == (key, way))}
+    settings = kind.settings.model_validate(settings).model_dump(mode="json", context=WITH_UNITS)
+    fault = PlannedFault(kind.name, settings, START, START + LASTS, ("main",), way)
+    where = {"log": f"at {re.escape(str(tmp_path))}$", "within": "5 s"}
+    plan = TargetPlan("command", {"run": [sys.executable, "-c", WHERE, "{port}"], "ready": where}, ("main",))
+    with workshop([fault], {kind.name: kind}, tmp_path) as shop, running(plan, folder=tmp_path, fit=shop.fitted) as target:
+        assert target.is_running("main")
