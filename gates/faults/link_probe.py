@@ -109,7 +109,8 @@ class LinkProbe(threading.Thread):
 
     It must have seen the link sound before; only looks after the fault was caused show it, and only looks after the healing
     show the link sound again. *leaks* counts the looks in between that showed no fault, *turns* how often an answer came after
-    silence or silence after an answer; *fewest* looks in a row are needed to see it.
+    silence or silence after an answer; *fewest* looks in a row are needed to see it. *before* is what became of the last request
+    before the fault.
     """
 
     def __init__(
@@ -124,7 +125,8 @@ class LinkProbe(threading.Thread):
     ) -> None:
         super().__init__(name=f"probe-{pair[0]}-{pair[1]}", daemon=True)
         self.pair = pair
-        self._ask, self._question, self._struck, self._clock = ask, question, struck, clock
+        self.question = question
+        self._ask, self._struck, self._clock = ask, struck, clock
         self._fewest = fewest
         self._finish = threading.Event()
         self._caused: float | None = None
@@ -135,7 +137,8 @@ class LinkProbe(threading.Thread):
         self.seen_at: float | None = None
         self.gone_at: float | None = None
         self.looks = self.leaks = self.turns = 0
-        self._before: str = ""
+        self.before = ""
+        self._last: str = ""
 
     def caused(self, when: float) -> None:
         """The fault was caused at *when*."""
@@ -151,7 +154,7 @@ class LinkProbe(threading.Thread):
 
     def run(self) -> None:
         while not self._finish.is_set():
-            look = self._ask(self._question)
+            look = self._ask(self.question)
             self.looks += 1
             self._note(look)
             self._finish.wait(PACE if self._healing is None else PACE / 2)
@@ -159,9 +162,10 @@ class LinkProbe(threading.Thread):
     def _note(self, look: Look) -> None:
         caused, healing = self._caused, self._healing
         if caused is not None and self._ending is None and look.asked > caused:
-            self.turns += {self._before, look.how} == {SILENT, ANSWERED}
-            self._before = look.how
+            self.turns += {self._last, look.how} == {SILENT, ANSWERED}
+            self._last = look.how
         if caused is None:
+            self.before = look.how
             if look.how == ANSWERED:
                 self.sound.set()
         elif self.seen_at is None:

@@ -205,7 +205,13 @@ class LinkFault:
         if turns:
             told.append(f"it came and went at least {min((probe.turns for probe in probes), default=0)} times on every link")
         told.append(f"not seen to come and go on {', '.join(constant)}" if constant else "")
-        missing = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in probes if probe.seen_at is None]
+        unsound = [probe for probe in probes if not probe.sound.is_set()]
+        told += [
+            f"before the fault GET {probe.question.path} was not answered on {probe.pair[0]} to {probe.pair[1]} ({probe.before})"
+            for probe in unsound
+        ]
+        blinded = (probe for probe in probes if probe.seen_at is None and probe not in unsound)
+        missing = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in blinded]
         told.append(f"not seen on {', '.join(missing)}" if missing else "")
         watch.detail = "; ".join(filter(None, told))
 

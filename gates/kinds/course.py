@@ -11,7 +11,7 @@ from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history.statements import availability, counts, recovery_time, undecided
 from gates.kinds.honesty import lies, shown
-from gates.kinds.objectives import objectives
+from gates.kinds.objectives import METRICS, objectives
 from gates.kinds.replay import changes
 from gates.kinds.trial import Course, TrialPlan
 from gates.load.plan import LoadPlan
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 PHASES = ("warmup", "steady", "before", "fault", "recovery")
 LONGEST_RECOVERY = 86_400.0
+_OF_FAULTS = ("recovery.time", "unavailable", "ready.lied")
 
 
 def faults_window(faults: Sequence[PlannedFault]) -> tuple[float, float]:
@@ -74,6 +75,7 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
         steps=_steps(request),
         attempt=request.attempt,
         expected={each.metric: tuple(plan.load.mix) for each in request.gate.criteria if each.selector == ALL},
+        absent=absent(course),
     )
 
 
@@ -97,6 +99,19 @@ def fault_measurements(course: Course) -> tuple[Measurement, ...]:
 def recovered(load: LoadOutcome, observation: Observation) -> float | None:
     """Seconds from the start of healing to recovery as clients saw it; None when they did not."""
     return None if observation.healing is None else recovery_time(load.operations, observation.nodes, observation.healing)
+
+
+def absent(course: Course) -> dict[str, str]:
+    """Why metrics of the recovery may have no measurement, by metric; it is said where one is missing."""
+    unseen = [each for each in course.observations if not each.seen]
+    if unseen:
+        return dict.fromkeys((*_OF_FAULTS, *(spec.name for spec in METRICS)), _not_seen(unseen[0]))
+    opened = dict.fromkeys(("breaker.open.time", "breaker.closed.time", "breaker.stuck"), "no breaker was seen to open")
+    return {**opened, "refused.unadvised": "no flow that keeps Retry-After was refused with 503"}
+
+
+def _not_seen(observation: Observation) -> str:
+    return f"the {observation.fault} of {', '.join(observation.nodes)} was not seen to start and end"
 
 
 def _recovery(load: LoadOutcome, seen: Sequence[Observation]) -> tuple[Measurement, ...]:
@@ -202,11 +217,7 @@ def _findings(plan: TrialPlan, course: Course) -> tuple[Finding, ...]:
         Finding(Level.ERROR, f"{name} ended with exit code {code} though nobody asked", hint="its last log lines are below")
         for name, code in course.deaths.items()
     ]
-    unseen = [
-        Finding(Level.WARNING, f"the {each.fault} of {', '.join(each.nodes)} was not seen to start and end: {each.detail}")
-        for each in course.observations
-        if not each.seen
-    ]
+    unseen = [Finding(Level.WARNING, f"{_not_seen(each)}: {each.detail}") for each in course.observations if not each.seen]
     history = (*course.load.operations, *course.retries)
     doubtful = sum(changes(plan.load, operation.kind) for operation in undecided(history))
     undecided_ones = [Finding(Level.NOTE, f"{doubtful} changes are of unknown outcome to the end")] if doubtful else []

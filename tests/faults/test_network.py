@@ -292,6 +292,28 @@ def test_a_cut_that_cuts_nothing_is_not_seen(target: RunningTarget, monkeypatch:
     assert "not seen on a to b, b to a" in watch.detail
 
 
+CURT = """
+import socketserver, sys
+class Handler(socketserver.BaseRequestHandler):
+    def handle(self): self.request.recv(1000)
+socketserver.ThreadingTCPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+def test_who_hangs_up_without_an_answer_can_not_be_seen_and_the_reason_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The probe asks for /, and needs an answer, whatever its status; the one who reads of it must know what to serve."""
+    monkeypatch.setattr("gates.faults.network.SOUND", 0.3)
+    monkeypatch.setattr("gates.faults.network.NOTICE", 0.1)
+    plan = TargetPlan("command", {"name": "b", "run": [sys.executable, "-c", CURT, "{port}"]}, ("b",))
+    with running(plan, folder=tmp_path, links="proxy") as curt:
+        watch = applied(curt, Partition(), {"with": "clients"}, lambda: None)
+    assert watch.seen_start is None
+    assert "before the fault GET / was not answered on clients to b (ended)" in watch.detail
+    assert "not seen on" not in watch.detail
+
+
 def test_a_link_is_healed_after_an_error(target: RunningTarget) -> None:
     """Whatever happens inside."""
     with pytest.raises(ZeroDivisionError), Partition().apply(target, {"nodes": ["b"], "with": "clients"}):

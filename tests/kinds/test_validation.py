@@ -25,7 +25,7 @@ from gates.errors import GatesError
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history import record
-from gates.kinds.course import fault_measurements, phases_of
+from gates.kinds.course import absent, fault_measurements, phases_of
 from gates.kinds.honesty import Poll, Poller, lies, shown
 from gates.kinds.invariants import fetcher, observe, observe_settled, worse
 from gates.kinds.replay import Retrier, changes, chosen
@@ -209,6 +209,19 @@ def test_a_fault_that_nobody_saw_gives_no_number() -> None:
     found = measured(Load(OPERATIONS), unseen)
     assert set(found) == {"valid.fault"}
     assert found["valid.fault"].value == 1
+
+
+def test_what_was_not_measured_says_why() -> None:
+    """A criterion without a figure is read before the finding below it: the fault was not seen, or no breaker opened."""
+    unseen = replace(SEEN, seen_start=None, seen_end=None)
+    course = Course(Load(OPERATIONS), (unseen,), (), {}, (), {}, ())  # type: ignore[arg-type]
+    why = "the crash of b was not seen to start and end"
+    assert {absent(course)[metric] for metric in ("detect.time", "recovery.time", "unavailable", "breaker.stuck")} == {why}
+    seen = absent(replace(course, observations=(SEEN,)))
+    assert seen == {
+        **dict.fromkeys(("breaker.open.time", "breaker.closed.time", "breaker.stuck"), "no breaker was seen to open"),
+        "refused.unadvised": "no flow that keeps Retry-After was refused with 503",
+    }
 
 
 def test_a_node_that_never_recovers_fails_a_limit_that_was_watched_long_enough() -> None:
