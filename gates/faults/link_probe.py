@@ -109,8 +109,8 @@ class LinkProbe(threading.Thread):
 
     It must have seen the link sound before; only looks after the fault was caused show it, and only looks after the healing
     show the link sound again. *leaks* counts the looks in between that showed no fault, *turns* how often an answer came after
-    silence or silence after an answer; *fewest* looks in a row are needed to see it. *before* is what became of the last request
-    before the fault.
+    silence or silence after an answer; *fewest* looks in a row are needed to see it. *before* is what became of the last
+    request before the fault.
     """
 
     def __init__(

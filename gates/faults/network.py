@@ -207,8 +207,8 @@ class LinkFault:
         told.append(f"not seen to come and go on {', '.join(constant)}" if constant else "")
         unsound = [probe for probe in probes if not probe.sound.is_set()]
         told += [
-            f"before the fault GET {probe.question.path} was not answered on {probe.pair[0]} to {probe.pair[1]} ({probe.before})"
-            for probe in unsound
+            f"before the fault GET {each.question.path} was not answered on {each.pair[0]} to {each.pair[1]} ({each.before})"
+            for each in unsound
         ]
         blinded = (probe for probe in probes if probe.seen_at is None and probe not in unsound)
         missing = [f"{probe.pair[0]} to {probe.pair[1]}" for probe in blinded]
