@@ -48,6 +48,8 @@ FEWEST_OPERATIONS = 200
 FEWEST_POLLS = 20
 START_RETRY_AND_STOP = 8.0
 CALM = 2.0
+UNSEEN = 0.2
+"""So long a fault may last before its probe has seen it: what clients do meanwhile is counted as of no fault."""
 _BY_PATH = ("unavailable", "availability")
 _ANSWERS = {"stale.answers": AGE, "refused.answers": RETRY_AFTER}
 OWN = (
@@ -289,14 +291,17 @@ class _Samples:
         if criterion.metric == "ready.lied":
             return self._polls()
         if criterion.metric in censuses:
-            return self._census(self.trial.load.seconds - self._during_faults(struck=True))
+            return self._census(self.trial.load.seconds - self._during_faults(struck=True, unseen=0.0))
         return None
 
-    def _during_faults(self, *, struck: bool) -> float:
-        """Seconds of the whole arrival rate that go to struck, or to other, endpoints while faults last."""
+    def _during_faults(self, *, struck: bool, unseen: float = UNSEEN) -> float:
+        """Seconds of the whole arrival rate that go to struck, or to other, endpoints while faults are seen.
+
+        Each is *unseen* for so many of its seconds.
+        """
         endpoints = self.target.endpoints
         shares = [
-            (fault.end - fault.start) * sum((name in fault.nodes) == struck for name in endpoints) / len(endpoints)
+            max(0.0, fault.end - fault.start - unseen) * sum((name in fault.nodes) == struck for name in endpoints) / len(endpoints)
             for fault in self.trial.faults
         ]
         return sum(shares)

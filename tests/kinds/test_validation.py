@@ -165,6 +165,13 @@ def test_too_few_operations_for_a_census_are_refused(tmp_path: Path) -> None:
     assert "would do" in str(raised.value)
 
 
+def test_what_is_done_before_a_fault_is_seen_does_not_count_towards_its_census(tmp_path: Path) -> None:
+    """Two seconds of 150 a second on two of three nodes are 200 operations; a probe sees less than two seconds of the fault."""
+    with pytest.raises(GatesError, match="unavailable@fault/healthy"):
+        planned(tmp_path, SCENARIO.replace("200/s", "150/s"))
+    planned(tmp_path, SCENARIO.replace("200/s", "170/s"))
+
+
 # --- what a course means ----------------------------------------------------------------------------------------------
 
 
