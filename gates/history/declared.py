@@ -159,8 +159,14 @@ class OneEffect(_OverItems):
         known = {key for items in before.values() for key, _ in items}
         found = effects(asked, (key for items in after.values() for key, _ in items), known)
         unasked = [key for key in found.unasked if key not in others]
+        sent = {each.key for each in asked}  # those of unasked ones were refused, which promises that nothing is done
+        refused, strange = [key for key in unasked if key in sent], [key for key in unasked if key not in sent]
         rows = (("keys sent", found.sent), ("more than once", len(found.duplicated)), ("unasked", len(unasked)))
-        named = {"more than one effect": found.duplicated, "nobody asked for": unasked}
+        named = {
+            "more than one effect": found.duplicated,
+            "refused, and done all the same": refused,
+            "nobody asked for": strange,
+        }
         return self._outcome(len(found.duplicated) + len(unasked), found.sent, rows, named)
 
 

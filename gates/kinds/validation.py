@@ -300,11 +300,9 @@ class _Samples:
         Each is *unseen* for so many of its seconds.
         """
         endpoints = self.target.endpoints
-        shares = [
-            max(0.0, fault.end - fault.start - unseen) * sum((name in fault.nodes) == struck for name in endpoints) / len(endpoints)
-            for fault in self.trial.faults
-        ]
-        return sum(shares)
+        shares = (sum((name in fault.nodes) == struck for name in endpoints) / len(endpoints) for fault in self.trial.faults)
+        lasting = (max(0.0, fault.end - fault.start - unseen) for fault in self.trial.faults)
+        return sum(share * seconds for share, seconds in zip(shares, lasting, strict=True))
 
     def _never_struck(self) -> float:
         """Seconds of the whole arrival rate that go to endpoints that no fault strikes, once the load is warm."""

@@ -165,6 +165,16 @@ def test_what_was_promised_may_stand_in_the_answer() -> None:
     assert value(invariant, history, {}, seen(invariant, a=[("k", "paid")], b=[])) == (1, 1)
 
 
+def test_what_was_refused_and_done_all_the_same_is_told_apart() -> None:
+    """Who answers 503 after giving up on another says that nothing was done; the finding must lead there."""
+    invariant = OneEffect("one-order-a-key", "orders.twice", ORDERS, flows=["order"])
+    refused = Operation(0, "order", "shop-a", "2", "fail", 0.0, 1.0, 503)
+    after = seen(invariant, a=[("1", "new"), ("2", "new")], b=[("3", "new")])
+    outcome = invariant.check([order("1"), refused], seen(invariant, a=[], b=[]), after)
+    assert outcome.measurements[0].value == 2
+    assert [each.message for each in outcome.findings] == ["refused, and done all the same: 2", "nobody asked for: 3"]
+
+
 def test_keys_that_operations_share_have_one_effect_too() -> None:
     """They were asked for, so one is right; two are one too many."""
     invariant = OneEffect("one-order-a-key", "orders.twice", ORDERS, flows=["order"], shared="value.key")
