@@ -52,11 +52,11 @@ def faults_command(context: click.Context, as_json: bool) -> None:
         console.data(json.dumps(faults, indent=2))
         return
     _print_table([("fault", "way", "here", "settings", "controls", "what it does"), *_rows(faults)])
-    reasons = dict.fromkeys(way["why_not"] for fault in faults for way in fault["ways"] if way["why_not"])
+    reasons = _reasons(faults)
     if reasons:
         console.data("\nwhat this machine does not allow:")
-    for reason in reasons:
-        console.data(f"  {reason}")
+    for reason, ways in reasons.items():
+        console.data(f"  {reason} (no {', '.join(ways)})")
 
 
 @faults_command.command("clean")
@@ -96,6 +96,18 @@ def _rows(faults: Sequence[Fault]) -> Iterator[tuple[str, ...]]:
             own = (fault["fault"], settings, fault["summary"]) if number == 0 else ("", "", way["summary"])
             here = "no" if way["why_not"] else "yes"
             yield own[0], way["way"] or "-", here, own[1], ", ".join(way["controls"]) or "-", own[2]
+
+
+def _reasons(faults: Sequence[Fault]) -> dict[str, list[str]]:
+    """Each thing that is not there, why, and the ways of faults that it rules out."""
+    from gates.faults.capability import works
+
+    found: dict[str, list[str]] = {}
+    for fault in faults:
+        for way in fault["ways"]:
+            for reason in filter(None, map(works, way["capabilities"])):
+                found.setdefault(reason, []).append(f"{fault['fault']} by {way['way']}")
+    return found
 
 
 def _faults() -> list[Fault]:

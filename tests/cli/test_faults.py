@@ -62,3 +62,14 @@ def test_clean_undoes_what_the_dead_have_left(tmp_path: Path, monkeypatch: pytes
     other = add("folder", str(tmp_path)).path
     other.write_text(re.sub(r'"started": \d+', '"started": 1', other.read_text()))
     assert CliRunner().invoke(faults_command, ["clean"]).exit_code == 3
+
+
+def test_what_is_not_there_is_told_once_with_all_that_it_rules_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Several ways lack the same thing, and each lacks several: a reader looks for the way that a scenario names."""
+    monkeypatch.setattr(
+        "gates.faults.capability.works", lambda name: f"{name}: it needs root" if name in ("nft", "tmpfs") else ""
+    )
+    printed = CliRunner().invoke(faults_command).stdout.partition("what this machine does not allow:\n")[2].splitlines()
+    nft, tmpfs = printed
+    assert tmpfs == "  tmpfs: it needs root (no disk-full by tmpfs)"
+    assert re.fullmatch(r"  nft: it needs root \(no .*loss by namespace, partition by namespace\)", nft)
