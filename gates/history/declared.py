@@ -156,7 +156,7 @@ class OneEffect(_OverItems):
         asked = [each for each in history if each.kind in self.flows]
         # operations of other flows have a key that they share, under which there is one effect, too
         others = {str(at(each, self.shared)) for each in history} if self.shared else set()
-        known = {key for items in before.values() for key, _ in items}
+        known = [key for items in before.values() for key, _ in items]
         found = effects(asked, (key for items in after.values() for key, _ in items), known)
         unasked = [key for key in found.unasked if key not in others]
         sent = {each.key for each in asked}  # those of unasked ones were refused, which promises that nothing is done

@@ -44,11 +44,10 @@ def effects(asked: Iterable[Operation], found: Iterable[Hashable], known: Collec
 
     A refused operation (`fail`) must have none, but the same key may have been sent again and taken.
     """
-    times = Counter(found)
-    asked = list(asked)
+    times, before = Counter(found), Counter(known)
     sent = dict.fromkeys(operation.key for operation in asked if operation.status != "fail")
-    duplicated = tuple(key for key in times if times[key] > 1 and key not in known)
-    unasked = tuple(key for key in times if key not in sent and key not in known)
+    duplicated = tuple(key for key in times if times[key] > max(1, before[key]))
+    unasked = tuple(key for key in times if key not in sent and key not in before)
     return Effects(len(sent), duplicated, unasked)
 
 

@@ -78,9 +78,9 @@ def first_misfit(accesses: Sequence[Access], initial: Hashable = None, *, most: 
 
 
 def _without_the_unseen(accesses: Sequence[Access]) -> list[Access]:
-    """Without writes of unknown outcome whose value nobody read: that they never took effect explains all that they could."""
-    read = {access.value for access in accesses if access.action is Action.READ}
-    return [each for each in accesses if each.certain or each.action is Action.CLAIM or each.value in read]
+    """Without writes of unknown outcome of whose value nobody was told: that they never were explains all that they could."""
+    told = {access.value for access in accesses if access.action is not Action.WRITE}
+    return [each for each in accesses if each.certain or each.action is Action.CLAIM or each.value in told]
 
 
 def _after(now: Iterable[_Configuration], number: int, pending: Mapping[int, Access], most: int) -> set[_Configuration]:

@@ -6,6 +6,7 @@ import math
 from bisect import bisect_right
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from gates.history.access import Access, Action
@@ -38,30 +39,43 @@ def staleness(keys: Mapping[Any, Sequence[Access]], initial: Hashable = None, *,
     """Look at every read of *keys*; none may be more than *oldest* seconds old."""
     reads, undeclared, phantoms = [], [], []
     for key, accesses in keys.items():
-        spans = _spans(accesses, initial)
+        spans = {value: _Spans(found) for value, found in _spans(accesses, initial).items()}
         for read in (access for access in accesses if access.action is Action.READ):
             reads.append((key, read))
-            span = spans.get(read.value)
-            if span is None or read.completed < span[0]:
+            until = spans[read.value].until(read.completed) if read.value in spans else None
+            if until is None:
                 phantoms.append((key, read))
-            elif read.invoked - read.age > span[1]:
+            elif read.invoked - read.age > until:
                 undeclared.append((key, read))
     too_old = tuple(each for each in reads if each[1].age > oldest)
     declared = sum(read.age > 0 for _, read in reads)
     return Staleness(len(reads), declared, tuple(undeclared), tuple(phantoms), too_old)
 
 
-def _spans(accesses: Sequence[Access], initial: Hashable) -> dict[Hashable, tuple[float, float]]:
+class _Spans:
+    """When one value could be the current one: each write of it has a span, and one that begins later excuses no read."""
+
+    def __init__(self, spans: Iterable[tuple[float, float]]) -> None:
+        ordered = sorted(spans)
+        self._begins = [begin for begin, _ in ordered]
+        self._ends = list(accumulate((end for _, end in ordered), max))
+
+    def until(self, moment: float) -> float | None:
+        """The latest end of those that had begun by *moment*; None when none had."""
+        begun = bisect_right(self._begins, moment)
+        return self._ends[begun - 1] if begun else None
+
+
+def _spans(accesses: Sequence[Access], initial: Hashable) -> dict[Hashable, list[tuple[float, float]]]:
     """By value, from when until when it could be the current one: until a write that surely came after it was answered."""
     writes = [access for access in accesses if access.action is not Action.READ]
     answered = sorted((access for access in writes if access.certain), key=lambda access: access.invoked)
     begins = [access.invoked for access in answered]
     earliest = _suffix_minima([access.completed for access in answered])
-    spans: dict[Hashable, tuple[float, float]] = {initial: (-math.inf, earliest[0])}
+    spans: dict[Hashable, list[tuple[float, float]]] = {initial: [(-math.inf, earliest[0])]}
     for write in writes:
         over = earliest[bisect_right(begins, write.completed)]
-        begin, end = spans.get(write.value, (math.inf, -math.inf))
-        spans[write.value] = min(begin, write.invoked), max(end, over)
+        spans.setdefault(write.value, []).append((write.invoked, over))
     return spans
 
 

@@ -69,6 +69,13 @@ def test_a_key_with_two_orders_is_one_too_many() -> None:
     assert value(invariant, [order("1")], before, seen(invariant, a=[("1", "new"), ("2", "new")], b=[])) == (1, 1)
 
 
+def test_a_second_order_under_an_old_key_is_one_too_many() -> None:
+    """It was there before, once."""
+    invariant = OneEffect("one-order-a-key", "orders.twice", ORDERS, flows=["order"])
+    before = seen(invariant, a=[("old", "new")], b=[])
+    assert value(invariant, [order("1")], before, seen(invariant, a=[("old", "new")], b=[("old", "new")])) == (1, 1)
+
+
 def test_an_order_in_no_final_state_has_no_end() -> None:
     """Whichever shop holds it."""
     invariant = EveryItemEnds("every-order-ends", "orders.open", ORDERS)

@@ -39,6 +39,13 @@ def test_an_effect_that_nobody_asked_for_is_found() -> None:
     assert found.unasked == ("b", "x")
 
 
+def test_a_second_effect_of_a_key_that_was_there_before_is_one_too_many() -> None:
+    """Whether or not somebody asked for it again; as many as there were are right."""
+    assert effects([asked("old")], ["old", "old"], known=["old"]).duplicated == ("old",)
+    assert effects([], ["old", "old"], known=["old"]).duplicated == ("old",)
+    assert effects([], ["old", "old"], known=["old", "old"]).duplicated == ()
+
+
 def test_a_refused_key_that_was_sent_again_may_have_its_effect() -> None:
     """The second time it was taken."""
     assert effects([asked("a", "fail"), asked("a")], ["a"]).unasked == ()

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+
 from hypothesis import given, settings
+from hypothesis import strategies as st
 from test_linear import histories, read, write
 
 from gates.history.access import Access, Action
@@ -64,6 +69,43 @@ def test_an_unanswered_write_ends_nothing() -> None:
     history = (write(1, 0, 1), write(2, 4))
     assert looked_at(*history, read(1, 90, 91)).wrong == 0
     assert looked_at(*history, read(2, 90, 91)).wrong == 0
+
+
+def test_a_later_write_of_the_same_value_is_no_excuse() -> None:
+    """A switch that is turned off, read as on, and turned on again was off when it was read."""
+    history = (write("on", 0, 1), write("off", 2, 3), read("on", 10, 11), write("on", 20, 21))
+    assert looked_at(*history).undeclared == (("k", read("on", 10, 11)),)
+    assert looked_at(*history, aged("on", 12, 13, 9.5)).wrong == 1
+
+
+def test_a_beginning_that_comes_back_is_no_excuse_either() -> None:
+    """Nothing is there at first and at last, but not in between."""
+    history = (write(1, 0, 1), read(None, 4, 5), write(None, 10, 11), read(None, 12, 13))
+    assert looked_at(*history).undeclared == (("k", read(None, 4, 5)),)
+
+
+def is_right(read: Access, history: Sequence[Access]) -> bool:
+    """Brute force: some write of the value, or the beginning, had begun by then and was surely over no earlier than it says."""
+    writes = [each for each in history if each.action is Action.WRITE]
+    origins = [each for each in writes if each.value == read.value]
+    origins += [write(None, -math.inf, -math.inf)] if read.value is None else []
+    return any(
+        origin.invoked <= read.completed
+        and not any(
+            each.certain and origin.completed < each.invoked and each.completed < read.invoked - read.age for each in writes
+        )
+        for origin in origins
+    )
+
+
+@settings(max_examples=400, deadline=None)
+@given(histories([Action.WRITE, Action.READ]), st.lists(st.sampled_from([0.0, 0.0, 1.0, 2.5]), min_size=6, max_size=6))
+def test_the_check_agrees_with_brute_force(history: list[Access], ages: list[float]) -> None:
+    """Whatever small history with values that come back, and reads that tell an age: both name the same reads."""
+    told = [replace(each, age=age) if each.action is Action.READ else each for each, age in zip(history, ages, strict=False)]
+    found = staleness({"k": told})
+    wrong = {id(each) for _, each in (*found.undeclared, *found.phantoms)}
+    assert wrong == {id(each) for each in told if each.action is Action.READ and not is_right(each, told)}
 
 
 @settings(max_examples=400, deadline=None)
