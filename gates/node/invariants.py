@@ -124,7 +124,7 @@ class OneJobPerKey(OverFederation):
         stored = Counter(job.key for node in after.nodes.values() for job in node.jobs)
         asked = submissions(history)
         sent = Counter(operation.key for operation in asked if operation.status != "fail")
-        duplicated = [key for key in sent if stored[key] > 1]
+        duplicated = [key for key in dict.fromkeys(operation.key for operation in asked) if stored[key] > 1]
         known = {job.key for node in before.nodes.values() for job in node.jobs}
         shared = {str(each.value["key"]) for each in history if isinstance(each.value, Mapping) and "key" in each.value}
         duplicated += [key for key in sorted(shared) if stored[key] > 1]
@@ -245,11 +245,12 @@ class ManaConserved(OverFederation):
 
 
 def _apart(node: Node, owed: int) -> int:
-    """How far *node*'s sums are from each other, from what its jobs and members *owed*, and from what is held for open jobs."""
+    """How far *node*'s sums are from each other, from what is *owed* and what is held for open jobs, and below nothing."""
     sums = node.sums
     conserved = sums["minted"] + sums["regenerated"] - sums["burned"] - sums["balances"] - sums["reserved"]
     held = _costs(job for job in node.jobs if not job.final)
-    return int(abs(conserved) + abs(sums["burned"] - owed) + abs(sums["reserved"] - held))
+    short = max(0, -sums["balances"])
+    return int(abs(conserved) + abs(sums["burned"] - owed) + abs(sums["reserved"] - held) + short)
 
 
 def _unknown(before: Federation, after: Federation) -> str:

@@ -48,7 +48,8 @@ JOBS_END = EveryItemEnds("jobs-come-to-an-end", "jobs.open", JOBS)
 
 
 class BalancesInBounds:
-    """A balance that a client read lies between what surely was there and what every wish of clients could have left of it.
+    """A balance that a client read lies between what surely was there and what every wish of clients could have left of it, and
+    never below nothing.
 
     An old balance that tells its age is measured by what had been wished for when it was read later, which bounds it as well.
     """
@@ -70,7 +71,7 @@ class BalancesInBounds:
                 spent[operation.endpoint] += _cost(operation)
                 continue
             reads += 1
-            least, most = before[operation.endpoint] - spent[operation.endpoint], before[operation.endpoint]
+            least, most = max(0, before[operation.endpoint] - spent[operation.endpoint]), before[operation.endpoint]
             balance = int(operation.answer["balance"])
             if not least <= balance <= most:
                 wrong.append(f"{operation.endpoint} at {when:.3f} s: {balance:,}, not from {least:,} to {most:,}")

@@ -137,6 +137,14 @@ def test_a_key_with_more_than_one_job_is_duplicated(keys: tuple[tuple[str, str],
     assert found == ("acknowledged.duplicated", duplicated, 4)
 
 
+def test_a_refused_key_with_two_jobs_is_duplicated_too() -> None:
+    """That it was refused is no leave to do it twice."""
+    after = told()
+    for _ in range(2):
+        after.job("node-a", "5")
+    assert value(jobs.OneJobPerKey(), after) == ("acknowledged.duplicated", 1, 4)
+
+
 def test_a_job_under_a_key_that_nobody_sent_is_one_too_many() -> None:
     """A node that stores a repeated job under another key has duplicated it, even if paid; an earlier job is no surplus."""
     after = told()
@@ -234,6 +242,14 @@ def test_mana_that_does_not_add_up_is_summed(bend: Bend, imbalance: int, refunds
     assert value(jobs.RefundedOnce(), after)[1] == refunds
 
 
+def test_balances_below_nothing_are_an_imbalance_though_they_add_up() -> None:
+    """More was spent, and is owed, than there ever was."""
+    after = told()
+    short = after.nodes["node-a"]["sums"]["balances"] + 40
+    sums("node-a", regenerated=-short, balances=-short)(after)
+    assert value(jobs.ManaConserved(), after)[1] == 40
+
+
 def test_an_executed_allocation_accounts_for_what_it_minted() -> None:
     """Mana that was voted for is no imbalance once it was minted, and one while it was not."""
     from gates.node import ballot
@@ -304,8 +320,8 @@ def test_an_imbalance_is_told_also_where_the_minted_is_unknown() -> None:
 
 def test_an_account_that_is_gone_with_its_mana_is_an_imbalance() -> None:
     """Fewer accounts are no reason not to look."""
-    sums("node-b", accounts=-1, minted=-1000, balances=-1000)(after := told())
-    assert findings(jobs.ManaConserved(), after)[0] == [1000]
+    sums("node-b", accounts=-1, minted=-900, balances=-900)(after := told())
+    assert findings(jobs.ManaConserved(), after)[0] == [900]
 
 
 # --- receipts and blocks ----------------------------------------------------------------------------------------------

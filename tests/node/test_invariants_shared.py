@@ -62,6 +62,13 @@ def test_a_balance_that_can_not_have_been_is_wrong() -> None:
     assert wrong(balance(0, 990), job(3)) == (1, 1)
 
 
+def test_a_balance_is_never_below_nothing() -> None:
+    """However much clients asked for: what can't be paid is refused."""
+    wishes = [job(number / 100) for number in range(120)]
+    assert wrong(*wishes, balance(2, 0)) == (0, 1)
+    assert wrong(*wishes, balance(2, -10)) == (1, 1)
+
+
 def pin(kind: str, when: float, pinned: str, status: str = "ok") -> Operation:
     """A client pinned or unpinned a shared block, or read whether it is pinned."""
     read = kind == "read_pin"
