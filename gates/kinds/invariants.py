@@ -61,7 +61,8 @@ def observe_settled(
     """Observe what stands still; whether it does *within* so many seconds, by default the invariants' own. Raises OSError.
 
     A target that stands still without having come to its end is watched for that long, and then observed as it is. *on_rest* is
-    called when the watch is over, before the whole answers are asked for, with whether all stood still and had come to its end.
+    called when the watch is over, before the whole answers are asked for, with whether all stood still and had come to its end;
+    never when no invariant asks the target anything, because then nobody has seen it stand still.
     """
     bound = max((getattr(each, "within", PATIENCE) for each in invariants), default=PATIENCE)
     deadline = clock() + (bound if within is None else within)
@@ -73,7 +74,8 @@ def observe_settled(
         still, last = now == last, now
         if still and ended:
             break
-    on_rest(still and ended)
+    if any(look is not None for look in last.values()):
+        on_rest(still and ended)
     return _observed(invariants, fetch, endpoints, last), still
 
 
@@ -119,6 +121,17 @@ def check(
 def worse(first: InvariantOutcome, second: InvariantOutcome) -> InvariantOutcome:
     """The outcome with the higher measurements, else the one that says nothing; of equal ones the *second*, which saw more."""
     return first if _severity(first) > _severity(second) else second
+
+
+def worst(found: Sequence[Mapping[str, InvariantOutcome]]) -> Mapping[str, InvariantOutcome]:
+    """The worse outcome of every invariant of two looks, before the retries and after: it holds only if it held in both.
+
+    Where the target did not answer to one, what the other proves wrong is wrong all the same, and nothing else is known.
+    """
+    if len(found) == 2:
+        first, second = found
+        return {name: worse(first[name], second[name]) for name in first if name in second}
+    return {name: outcome for each in found for name, outcome in each.items() if _severity(outcome)[0] > 0}
 
 
 def _severity(outcome: InvariantOutcome) -> tuple[float, bool]:

@@ -118,28 +118,36 @@ def objectives(plan: TrialPlan, course: Course, signals: Signals | None) -> tupl
 # --- times ------------------------------------------------------------------------------------------------------------
 
 
-def longest(metric: str, times: Sequence[float | None], watched: float) -> tuple[Measurement, ...]:
-    """The longest of *times*; where one is None, at least *watched*. Nothing without any."""
+@dataclass(frozen=True, slots=True)
+class Took:
+    """How long something took; when *over* is false, it had not come after so many seconds, when the watch of it ended."""
+
+    seconds: float
+    over: bool = True
+
+
+def longest(metric: str, times: Sequence[Took]) -> tuple[Measurement, ...]:
+    """The longest of *times*; where one is not over, at least the longest that was watched. Nothing without any."""
     if not times:
         return ()
-    if any(took is None for took in times):
-        beyond = max(watched, *(took for took in times if took is not None), 0.0)
-        return (Measurement(metric, beyond, Unit.SECONDS, 1, Interval(beyond, LONGEST, 1.0, _BEYOND_ALL)),)
-    return (Measurement(metric, max(took for took in times if took is not None), Unit.SECONDS, 1),)
+    most = max(took.seconds for took in times)
+    beyond = None if all(took.over for took in times) else Interval(most, LONGEST, 1.0, _BEYOND_ALL)
+    return (Measurement(metric, most, Unit.SECONDS, 1, beyond),)
 
 
-def _watched(seen: Sequence[Observation], end: float) -> float:
-    """For how long the end of the last fault was watched."""
-    return max(0.0, end - max((each.healing for each in seen if each.healing is not None), default=end))
+def took(seconds: float | None, watched: float) -> Took:
+    """*seconds*, or that it had not come when it had been *watched* for so long."""
+    return Took(max(0.0, watched), over=False) if seconds is None else Took(seconds)
 
 
 def _back(history: Sequence[Operation], seen: Sequence[Observation], end: float) -> tuple[Measurement, ...]:
-    times: list[float | None] = []
-    for fault, until in _stretches(seen, end):
-        odd = [each.completed for each in history if fault <= each.completed < until and _degraded(each)]
+    times = []
+    for heal, until in _stretches(seen, end):
+        odd = [each.completed for each in history if heal <= each.completed <= until and _degraded(each)]
         # an answer of the last second may have been followed by others that nobody asked for
-        times.append(None if odd and max(odd) > until - 1.0 and until == end else max(odd, default=fault) - fault)
-    return longest("back.time", times, _watched(seen, end))
+        open_ended = bool(odd) and max(odd) > until - 1.0 and until == end
+        times.append(took(None if open_ended else max(odd, default=heal) - heal, until - heal))
+    return longest("back.time", times)
 
 
 def _stretches(seen: Sequence[Observation], end: float) -> list[tuple[float, float]]:
@@ -168,8 +176,8 @@ def _restored(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> t
         return ()
     least = before.right * (1 - TENTH) * WINDOW
     most = before.high * (1 + TENTH)
-    times = [_first_sound(load, heal, until, least, most) for heal, until in _stretches(seen, plan.load.seconds)]
-    return longest("restored.time", times, _watched(seen, plan.load.seconds))
+    stretches = _stretches(seen, plan.load.seconds)
+    return longest("restored.time", [took(_first_sound(load, heal, end, least, most), end - heal) for heal, end in stretches])
 
 
 def _first_sound(load: LoadOutcome, heal: float, until: float, least: float, most: float) -> float | None:
@@ -216,8 +224,7 @@ def _converged(course: Course, seen: Sequence[Observation]) -> tuple[Measurement
     if course.settled is None or not seen or len(healed) < len(seen):
         return ()
     rested, still = course.settled
-    took = rested - max(healed)
-    return longest("converge.time", [took if still else None], took)
+    return longest("converge.time", [Took(rested - max(healed), over=still)])
 
 
 # --- what clients saw -------------------------------------------------------------------------------------------------
@@ -271,8 +278,9 @@ def _by_flow(plan: TrialPlan, course: Course, seen: Sequence[Observation]) -> It
         if invoked:
             wrong = sum(part.unavailable for part in parts)
             yield Measurement("flow.unavailable", wrong, Unit.COUNT, invoked, None, "fault", flow)
-        times = [recovery_time(history, each.nodes, each.healing) for each in seen if each.healing is not None]
-        for measured in longest("flow.recovery", times, _watched(seen, load.end)):
+        healed = [(each.nodes, each.healing) for each in seen if each.healing is not None]
+        times = [took(recovery_time(history, nodes, healing), load.end - healing) for nodes, healing in healed]
+        for measured in longest("flow.recovery", times):
             yield replace(measured, selector=flow)
 
 
@@ -303,9 +311,9 @@ def _told(plan: TrialPlan, course: Course, seen: Sequence[Observation], signals:
     looks, end = course.looks, course.load.end
     if not looks or not seen:
         return
-    ends = [each.seen_end if each.seen_end is not None else end for each in seen]
-    lasted = max(until - (each.caused or 0.0) for each, until in zip(seen, ends, strict=True))
-    yield from longest("detect.time", [noticed(looks, signals, each) for each in seen], lasted)
+    lasted = [(end if each.seen_end is None else each.seen_end) - (each.caused or 0.0) for each in seen]
+    times = [took(noticed(looks, signals, each), until) for each, until in zip(seen, lasted, strict=True)]
+    yield from longest("detect.time", times)
     first = min(each.caused for each in seen if each.caused is not None)
     opened = [each for each in breakers(looks, signals) if each.opened >= first]
     if opened:
@@ -321,8 +329,8 @@ def _closed(opened: Sequence[Opened], seen: Sequence[Observation], end: float) -
     stuck = sum(each.closed is None or not each.probed for each in opened)
     yield Measurement("breaker.stuck", stuck, Unit.COUNT, len(opened))
     if healed is not None:
-        times = [None if each.closed is None else max(0.0, each.closed - healed) for each in opened]
-        yield from longest("breaker.closed.time", times, max(0.0, end - healed))
+        times = [took(None if each.closed is None else max(0.0, each.closed - healed), end - healed) for each in opened]
+        yield from longest("breaker.closed.time", times)
 
 
 def _load_on_the_dead(before: int, during: int, seconds_before: float, seconds_during: float) -> Iterator[Measurement]:

@@ -109,17 +109,24 @@ def _names(signals: Signals) -> Iterator[str]:
 
 
 def noticed(looks: Sequence[Look], signals: Signals, fault: Observation) -> float | None:
-    """Seconds from when *fault* was caused until a node's metrics first told of it; None when none did."""
+    """Seconds from when *fault* was caused until a node's metrics first told of it; None when none did.
+
+    Who told of it before has noticed something else, and counts again when it has stopped.
+    """
     if fault.caused is None:
         return None
     series = [(_filled(text, node), False) for text in signals.noticed for node in fault.nodes]
     series += [(_filled(text, node), True) for text in signals.noticed_itself for node in fault.nodes]
     end = fault.seen_end if fault.seen_end is not None else float("inf")
+    telling: set[str] = set()
     for look in sorted(looks, key=lambda look: look.when):
         of_struck = look.node in fault.nodes
-        told = any(look.total(wanted) > 0 for wanted, itself in series if itself is of_struck)
-        if told and fault.caused <= look.when <= end:
-            return look.when - fault.caused
+        if not any(look.total(wanted) > 0 for wanted, itself in series if itself is of_struck):
+            telling.discard(look.node)
+        elif look.when < fault.asked_start:
+            telling.add(look.node)
+        elif look.node not in telling and look.when <= end:
+            return max(0.0, look.when - fault.caused)
     return None
 
 
@@ -147,9 +154,12 @@ def breakers(looks: Sequence[Look], signals: Signals) -> tuple[Opened, ...]:
     """Every breaker that was seen to open, by its node; a node that was started anew has new breakers."""
     found = []
     for node in dict.fromkeys(look.node for look in looks):
-        for life in _lives([look for look in looks if look.node == node], signals):
+        lives = _lives([look for look in looks if look.node == node], signals)
+        for number, life in enumerate(lives, start=1):
             names = {sample.labels.get("breaker", "") for look in life for sample in look.samples}
-            found += [each for name in sorted(names - {""}) if (each := _opened(node, name, life, signals)) is not None]
+            every = (_opened(node, name, life, signals, anew=number > 1) for name in sorted(names - {""}))
+            # one that was open when its process ended is gone, and neither closed nor stuck
+            found += [each for each in every if each is not None and (each.closed is not None or number == len(lives))]
     return tuple(found)
 
 
@@ -164,15 +174,15 @@ def _lives(looks: Sequence[Look], signals: Signals) -> list[list[Look]]:
     return lives
 
 
-def _opened(node: str, name: str, life: Sequence[Look], signals: Signals) -> Opened | None:
+def _opened(node: str, name: str, life: Sequence[Look], signals: Signals, *, anew: bool) -> Opened | None:
     def changed(look: Look, state: str) -> float:
         return look.total(Sample(signals.breaker_transitions, {"breaker": name, "after": state}))
 
-    first = changed(life[0], "open")
+    first, probes = (0.0 if anew else changed(life[0], state) for state in ("open", "half_open"))
     opening = next((look for look in life if changed(look, "open") > first), None)
     if opening is None:
         return None
-    probed = changed(life[-1], "half_open") > changed(life[0], "half_open")
+    probed = changed(life[-1], "half_open") > probes
     closed: float | None = None
     for look in life[life.index(opening) :]:
         is_open = any(look.total(Sample(signals.breaker_state, {"breaker": name, "state": state})) for state in _OPEN_STATES)
@@ -198,10 +208,12 @@ def calls(looks: Sequence[Look], signals: Signals, faults: Iterable[Observation]
     sums = [0.0, 0.0, 0.0, 0.0]
     if not signals.calls:
         return Calls(*sums)
+    faults = tuple(faults)
+    first = min((fault.asked_start for fault in faults), default=since)
     for fault in faults:
         if fault.seen_start is None or fault.healing is None:
             continue
-        spans = ((since, fault.asked_start), (fault.seen_start, fault.healing))
+        spans = ((since, first), (fault.seen_start, fault.healing))
         for node in {look.node for look in looks} - set(fault.nodes):
             for place, (start, end) in enumerate(spans):
                 within = [look for look in looks if look.node == node and start <= look.when <= end]

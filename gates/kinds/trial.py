@@ -70,7 +70,7 @@ class Course:
         polls: of the readiness of nodes that could not be ready for a while.
         looks: at the nodes' own metrics.
         settled: when nothing moved any more after load and faults, and whether it came to that; None when the target did not
-            say.
+            say, or was not asked.
     """
 
     load: LoadOutcome
@@ -121,7 +121,7 @@ class _Trial:
         logs = self.target.logs() if deaths or problems else ()
         looks = tuple(look for listener in self.listeners for look in listener.looks)
         said = tuple(dict.fromkeys(problems))
-        return Course(load, observations, retries, _worst(found), said, deaths, logs, polls, looks, self.settled)
+        return Course(load, observations, retries, invariant.worst(found), said, deaths, logs, polls, looks, self.settled)
 
     def _before(self) -> tuple[Mapping[str, Any], list[str]]:
         try:
@@ -253,11 +253,3 @@ def _shared(answers: Mapping[str, Any]) -> Mapping[str, Any]:
 def _keep(path: Path, value: Any) -> None:
     """*value* as canonical JSON, packed: a state of many jobs is long and repeats itself."""
     codec.replace(path, gzip.compress(codec.dumps(value).encode(), mtime=0))
-
-
-def _worst(found: Sequence[Mapping[str, InvariantOutcome]]) -> Mapping[str, InvariantOutcome]:
-    """The worse outcome of every invariant; an invariant holds only if it held before and after the retries."""
-    if len(found) < 2:
-        return {}
-    first, second = found
-    return {name: invariant.worse(first[name], second[name]) for name in first if name in second}

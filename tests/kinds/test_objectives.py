@@ -47,7 +47,7 @@ def operations(
     return found
 
 
-def course(history: Sequence[Operation], *, fault: Observation = FAULT, **more: Any) -> Course:
+def course(history: Sequence[Operation], *faults: Observation, fault: Observation = FAULT, **more: Any) -> Course:
     """The course of a trial in which clients saw *history*."""
     started = np.array([each.invoked for each in history])
     ended = np.array([each.completed for each in history])
@@ -57,7 +57,7 @@ def course(history: Sequence[Operation], *, fault: Observation = FAULT, **more: 
         started, started, started, ended, zeros, zeros, zeros, failure, ("read_mana",), NODES, len(history), SECONDS,
         Health(0.1, None, 0.0, "timer"), "", operations=tuple(history),
     )  # fmt: skip
-    return Course(load, (fault,), (), {}, (), {}, (), **more)
+    return Course(load, faults or (fault,), (), {}, (), {}, (), **more)
 
 
 def measured(found: Course, *, of: TrialPlan | None = None, signals: Signals | None = SIGNALS) -> dict[str, Measurement]:
@@ -100,6 +100,15 @@ def test_who_is_refused_until_the_end_is_never_back() -> None:
     """What would have come after the load nobody knows."""
     odd = {number: {"status": "fail", "code": 503} for number in range(int(17 * RATE), int(SECONDS * RATE), 3)}
     assert measured(course(operations(odd=odd)))["back.time"].interval is not None
+
+
+def test_a_fault_that_follows_soon_leaves_no_time_to_see_what_is_as_before() -> None:
+    """Between two faults there was a second: that is all that can be said of it, however long the last one was watched."""
+    first = replace(FAULT, asked_end=13.0, healing=13.0, seen_end=13.1)
+    second = replace(FAULT, asked_start=14.0, caused=14.1, asked_end=16.0, seen_start=14.2)
+    found = measured(course(operations(down=(99.0, 99.0)), first, second))["restored.time"]
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(1.1)
 
 
 def test_availability_is_told_apart_for_healthy_and_struck_nodes() -> None:
@@ -200,6 +209,25 @@ def test_a_fault_that_nobody_noticed_took_longer_than_it_lasted() -> None:
     assert found.interval is not None
 
 
+def test_a_short_fault_that_nobody_noticed_is_no_long_one() -> None:
+    """Of two faults the long one was noticed at once: of the short one it is only known that it took as long as it lasted."""
+    long = replace(FAULT, nodes=("node-c",), asked_start=4.0, caused=4.0, healing=9.0, seen_start=4.1, seen_end=9.5)
+    short = replace(FAULT, healing=10.5, seen_end=10.9)
+    noticing = look("node-a", 4.5, suspects(1).replace("node-b", "node-c"))
+    found = measured(course(operations(), long, short, looks=(noticing,)))["detect.time"]
+    assert found.interval is not None
+    assert found.interval.low == pytest.approx(0.8)
+
+
+def test_who_told_of_it_before_the_fault_has_not_noticed_it() -> None:
+    """A node that suspects everybody, or still suspects since the last fault, tells nothing new until it has stopped."""
+    always = [look("node-a", when, suspects(1)) for when in (9.5, 10.3, 11.0)]
+    assert noticed(always, SIGNALS, FAULT) is None
+    again = [look("node-a", 9.5, suspects(1)), look("node-a", 10.3, suspects(0)), look("node-a", 11.0, suspects(1))]
+    assert noticed(again, SIGNALS, FAULT) == pytest.approx(0.9)
+    assert noticed([*always, look("node-c", 12.1, suspects(1))], SIGNALS, FAULT) == pytest.approx(2.0)
+
+
 def breaker(when: float, state: str, opened: int, probed: int, node: str = "node-a") -> Look:
     """The breaker `mana` of *node*."""
     moved = 'recovery_breaker_transitions_total{breaker="mana",before="any",after="%s"} %d'
@@ -244,6 +272,19 @@ def test_a_node_that_was_started_anew_has_new_breakers() -> None:
     assert breakers(lives, SIGNALS) == ()
 
 
+def test_a_breaker_that_ended_with_its_process_is_not_stuck() -> None:
+    """The node was killed while it was open; whoever comes after it begins anew."""
+    lives = [*OPENED, breaker(16.8, "closed", 0, 0), breaker(20.0, "closed", 0, 0)]
+    assert breakers(lives, SIGNALS) == ()
+
+
+def test_a_breaker_that_opens_before_a_new_node_is_first_asked_has_opened() -> None:
+    """A node that was started anew counts from nothing."""
+    lives = [breaker(9.0, "closed", 5, 5), breaker(17.0, "open", 1, 0), breaker(18.0, "closed", 1, 1)]
+    (found,) = breakers(lives, SIGNALS)
+    assert (found.opened, found.probed, found.closed) == (17.0, True, 18.0)
+
+
 def called(node: str, when: float, count: int) -> Look:
     """How often *node* has called node-b."""
     return look(node, when, f'icn_peer_attempts_total{{peer="node-b"}} {count}')
@@ -260,6 +301,18 @@ def test_load_on_the_dead_is_the_rate_of_calls_against_that_of_before() -> None:
     assert found.value == pytest.approx(0.1)
     assert found.interval is not None
     assert found.interval.low < 0.1 < found.interval.high < 1.1
+
+
+def test_what_was_before_ends_with_the_first_fault() -> None:
+    """Calls that were kept from the first struck node are not what was usual before the second was struck."""
+    second = replace(FAULT, asked_start=18.0, caused=18.1, asked_end=21.0, healing=21.0, seen_start=18.2, seen_end=21.5)
+    looks = (
+        *(called("node-a", 2.0 + second, 10 * second) for second in range(9)),
+        *(called("node-a", 10.5 + second, 80) for second in range(8)),
+        *(called("node-a", 18.2 + tenth / 10, 80 + tenth) for tenth in range(29)),
+    )
+    found = measured(course(operations(), FAULT, second, looks=looks))["dependency.load"]
+    assert found.value == pytest.approx(28 / (5.0 + 2.8) / 10, rel=0.05)
 
 
 def test_a_retry_storm_on_the_dead_is_above_its_limit() -> None:

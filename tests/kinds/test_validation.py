@@ -25,9 +25,11 @@ from gates.errors import GatesError
 from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history import record
+from gates.history.access import Declared
+from gates.history.declared import Linearizable
 from gates.kinds.course import absent, fault_measurements, phases_of
 from gates.kinds.honesty import Poll, Poller, lies, shown
-from gates.kinds.invariants import fetcher, observe, observe_settled, worse
+from gates.kinds.invariants import fetcher, observe, observe_settled, worse, worst
 from gates.kinds.replay import Retrier, changes, chosen
 from gates.kinds.trial import Course, TrialPlan, _shared
 from gates.kinds.validation import Validation
@@ -342,6 +344,21 @@ def test_a_target_that_never_comes_to_its_end_is_observed_at_the_bound() -> None
     assert asked[-1] == "/n"
 
 
+def test_a_target_that_is_asked_nothing_is_not_seen_at_rest() -> None:
+    """Invariants that look at the history alone, or none at all, are no watch of the target."""
+    rested: list[bool] = []
+    history_alone = Linearizable("x", "x.broken", Declared(("key",)))
+
+    def settle(*invariants: Any) -> list[bool]:
+        rested.clear()
+        now = iter(range(99)).__next__
+        observe_settled(invariants, ticking([1])[1], ["a"], clock=now, sleep=lambda _: None, on_rest=rested.append)
+        return rested
+
+    assert settle() == settle(history_alone) == []
+    assert settle(history_alone, Counting("y")) == [True]
+
+
 def test_an_answer_that_invariants_share_is_kept_once() -> None:
     """The others say whose it is; equal answers of different questions stay apart."""
     shared, other = {"n": 1}, {"n": 1}
@@ -461,6 +478,16 @@ def test_an_answer_that_says_nothing_is_worse_than_a_good_one() -> None:
     good, bad = (InvariantOutcome((Measurement("receipts.unverified", value, Unit.COUNT, 9),)) for value in (0, 1))
     assert worse(silent, good) == worse(good, silent) == silent
     assert worse(silent, bad) == worse(bad, silent) == bad
+
+
+def test_what_one_answer_alone_proves_wrong_is_wrong() -> None:
+    """The target was asked twice and answered once: what it lacked then is lost, and of what was right nothing is known."""
+    found = {
+        name: InvariantOutcome((Measurement(f"{name}.lost", number, Unit.COUNT, 9),)) for name, number in (("a", 2), ("b", 0))
+    }
+    assert worst([found]) == {"a": found["a"]}
+    assert worst([found, found]) == found
+    assert worst([]) == {}
 
 
 def test_the_invariant_of_the_guide_works() -> None:
