@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import combinations, permutations
 
 import pytest
@@ -195,6 +196,12 @@ def test_accesses_come_from_what_is_declared() -> None:
         ("node-a", "x"): [write(1, 1, 2), write(3, 1), Access(Action.READ, 1, 1, 2, 0.5)],
         ("node-a", "y"): [read(None, 1, 2)],
     }
+
+
+def test_accesses_come_in_the_order_in_which_they_were_invoked() -> None:
+    """A history has them in another: as they were answered, or those of retries last."""
+    history = [replace(operation("set", name="x", to=to), invoked=invoked) for to, invoked in ((1, 1.5), (2, 0.5))]
+    assert [each.value for each in accesses(history, REGISTERS)["node-a", "x"]] == [2, 1]
 
 
 def test_claims_have_what_they_were_told() -> None:
