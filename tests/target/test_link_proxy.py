@@ -203,6 +203,37 @@ def test_a_slow_line_does_not_send_at_once_what_fits_into_one_read(board: Board)
     assert half < 0.7 * whole
 
 
+def test_the_time_of_a_latency_is_no_time_on_the_line(board: Board) -> None:
+    """What is still under way does not pass the line meanwhile: 10 kB at 100 kB/s need their tenth of a second after it."""
+    with board.talking() as connection:
+        board.shape(THERE, rate=100_000, latency=0.1)
+        connection.sendall(b"x")
+        time.sleep(0.05)
+        start = time.monotonic()
+        connection.sendall(bytes(10_000))
+        receive(connection, 10_001)
+        assert time.monotonic() - start >= 0.195
+
+
+def test_the_time_of_a_cut_is_no_time_on_the_line(board: Board) -> None:
+    """What waited for the end of a cut comes no faster than the line is, however long it waited."""
+    with board.talking() as connection:
+        board.shape(BACK, rate=100_000)
+        connection.sendall(bytes(30_000))
+        received = len(receive(connection, 2000))
+        board.shape(BACK, cut=True)
+        connection.settimeout(0.3)
+        with suppress(TimeoutError):
+            while True:
+                received += len(connection.recv(65536))
+        connection.settimeout(PATIENCE)
+        start = time.monotonic()
+        board.shape(BACK, rate=100_000)
+        receive(connection, 30_000 - received)
+        assert received < 25_000
+        assert time.monotonic() - start >= 0.95 * (30_000 - received) / 100_000
+
+
 def test_slices_are_of_the_size_asked_for(board: Board) -> None:
     """Every read of the client gets one slice."""
     with board.talking() as connection:

@@ -123,13 +123,14 @@ class Flow:
 
     def choke(self, choked: bool) -> None:
         """Whether the sink takes no more for now."""
-        self._choked = choked
+        self._choked, self._continued = choked, 0.0
         self._regulate()
         self._pump()
 
     def changed(self) -> None:
         """The line carries its traffic otherwise from now on; what waits is not later than it would be if it came now."""
-        self._next, latest = None, self._loop.time() + self.line.traffic.latency + self.line.traffic.jitter
+        self._next, self._continued = None, 0.0
+        latest = self._loop.time() + self.line.traffic.latency + self.line.traffic.jitter
         self._queue = deque((min(ready, latest), item) for ready, item in self._queue)
         self._last = min(self._last, latest)
         if self._timer is not None:
@@ -160,7 +161,7 @@ class Flow:
             if ready > self._loop.time():
                 self._wait(ready)
             elif isinstance(item, bytes):
-                self._send(item)
+                self._send(item, ready)
             else:
                 self._queue.popleft()
                 item()
@@ -168,12 +169,12 @@ class Flow:
     def _held(self) -> bool:
         return self.line.traffic.cut or self._choked or self.sink is None
 
-    def _send(self, data: bytes) -> None:
-        """Send the next piece of *data*, or wait until it has passed the line."""
+    def _send(self, data: bytes, ready: float) -> None:
+        """Send the next piece of *data*, which is at the line since *ready*, or wait until it has passed the line."""
         now = self._loop.time()
         if self._next is None:
             size = self.line.piece(len(data))
-            self._next = size, self.line.charge(size, self._continued or now)
+            self._next = size, self.line.charge(size, max(self._continued, ready) if self._continued else now)
         size, due = self._next
         if due > now:
             self._wait(due)
