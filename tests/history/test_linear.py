@@ -39,6 +39,13 @@ GOOD = {
     "an unknown write never took effect": [write(1, 0, 1), write(2, 2), read(1, 3, 4), read(1, 9, 10)],
     "answered in the moment of the next": [write(1, 0, 1), read(None, 1, 2)],
     "the same value twice": [write(1, 0, 1), write(2, 2, 3), write(1, 4, 9), read(2, 5, 6), read(1, 7, 8)],
+    "what is there is written once more, later": [
+        write(1, 0, 1),
+        write(1, 2, 20),
+        write(2, 3, 4),
+        read(2, 5, 6),
+        read(1, 7, 8),
+    ],
     "every claim was told the first": [claim("a", 0, 1), claim("a", 2, 3), claim("a", 2.5, 3.5)],
     "an unknown write is what a claim was told": [write(1, 0, 1), write(2, 2), claim(2, 5, 6)],
     "an unanswered claim left what was seen": [claim(None, 0), read("a", 5, 6), claim("a", 7, 8)],
