@@ -79,7 +79,7 @@ def first_misfit(accesses: Sequence[Access], initial: Hashable = None, *, most: 
 
 def _without_the_unseen(accesses: Sequence[Access]) -> list[Access]:
     """Without writes of unknown outcome of whose value nobody was told: that they never were explains all that they could."""
-    told = {access.value for access in accesses if access.action is not Action.WRITE}
+    told = {access.value for access in accesses if access.action is not Action.WRITE and access.certain}
     return [each for each in accesses if each.certain or each.action is Action.CLAIM or each.value in told]
 
 

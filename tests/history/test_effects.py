@@ -56,6 +56,7 @@ def test_items_without_an_end_are_named() -> None:
     states = {"j1": "done", "j2": "running", "j3": "cancelled"}
     assert unfinished(states, {"done", "cancelled"}) == ("j2",)
     assert unfinished(states, {"done", "cancelled", "running"}) == ()
+    assert unfinished({"j4": ""}, {"done"}) == ("j4",)
 
 
 def test_the_replica_that_differs_is_named() -> None:

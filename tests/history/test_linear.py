@@ -149,7 +149,7 @@ def test_the_search_agrees_with_brute_force_on_claims(history: list[Access]) -> 
     assert (first_misfit(history) is None) == has_an_order(history)
 
 
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(histories([Action.WRITE, Action.CLAIM, Action.READ]))
 def test_the_search_agrees_with_brute_force_on_writes_beside_claims(history: list[Access]) -> None:
     """Whatever small history of all three: both say the same."""
