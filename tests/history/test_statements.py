@@ -33,6 +33,12 @@ def test_counts_go_by_phase_of_invocation_and_endpoint() -> None:
     assert found == {("before", "b"): {"ok": 2}, ("fault", "b"): {"fail": 1}, ("fault", "a"): {"ok": 1}}
 
 
+def test_what_is_invoked_between_two_phases_belongs_to_the_second() -> None:
+    """It is counted once."""
+    found = counts([did("ok", 3.0, took=1.0)], {"before": (0, 2), "fault": (2, 3)})
+    assert found == {("fault", "b"): {"ok": 1}}
+
+
 def test_availability_counts_everything_that_was_not_answered_rightly() -> None:
     """Failed and unknown operations of the chosen endpoints, invoked in the window; others don't count."""
     history = [did("ok", 1), did("fail", 2), did("unknown", 3), did("fail", 9), did("fail", 2, endpoint="a")]
@@ -81,4 +87,6 @@ def test_a_history_that_ends_before_the_steady_second_shows_no_recovery() -> Non
 
 def test_an_answer_to_a_request_from_before_the_heal_is_no_recovery() -> None:
     """A response that was under way says nothing of the restarted process."""
-    assert recovery_time([did("ok", 2.1, took=1.0)], {"b"}, 2.0) is None
+    later = did("ok", 9, endpoint="a")
+    assert recovery_time([did("ok", 2.1, took=1.0), later], {"b"}, 2.0) is None
+    assert recovery_time([did("ok", 2.1, took=1.0), did("ok", 3), later], {"b"}, 2.0) == 1
