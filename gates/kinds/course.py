@@ -11,7 +11,7 @@ from gates.faults.observation import Observation
 from gates.faults.timeline import PlannedFault
 from gates.history.statements import availability, counts, recovery_time, undecided
 from gates.kinds.honesty import lies, shown
-from gates.kinds.objectives import METRICS, objectives
+from gates.kinds.objectives import METRICS, longest, objectives, took
 from gates.kinds.replay import changes
 from gates.kinds.trial import Course, TrialPlan
 from gates.load.plan import LoadPlan
@@ -21,7 +21,6 @@ from gates.model import (
     Exhibit,
     Finding,
     GateResult,
-    Interval,
     Level,
     Measurement,
     Request,
@@ -36,7 +35,6 @@ if TYPE_CHECKING:
     from gates.load.outcome import LoadOutcome
 
 PHASES = ("warmup", "steady", "before", "fault", "recovery")
-LONGEST_RECOVERY = 86_400.0
 _OF_FAULTS = ("recovery.time", "unavailable", "ready.lied")
 
 
@@ -107,7 +105,12 @@ def absent(course: Course) -> dict[str, str]:
     if unseen:
         return dict.fromkeys((*_OF_FAULTS, *(spec.name for spec in METRICS)), _not_seen(unseen[0]))
     opened = dict.fromkeys(("breaker.open.time", "breaker.closed.time", "breaker.stuck"), "no breaker was seen to open")
-    return {**opened, "refused.unadvised": "no flow that keeps Retry-After was refused with 503"}
+    moving = (
+        {}
+        if course.settled
+        else {"converge.time": "nobody saw the target stand still: it did not answer, or was asked nothing"}
+    )
+    return {**opened, **moving, "refused.unadvised": "no flow that keeps Retry-After was refused with 503"}
 
 
 def _not_seen(observation: Observation) -> str:
@@ -116,17 +119,8 @@ def _not_seen(observation: Observation) -> str:
 
 def _recovery(load: LoadOutcome, seen: Sequence[Observation]) -> tuple[Measurement, ...]:
     """The longest recovery. One that did not come is at least as long as was watched."""
-    healed = [(observation, recovered(load, observation)) for observation in seen if observation.healing is not None]
-    if not healed:
-        return ()
-    missing = [load.end - (observation.healing or 0.0) for observation, took in healed if took is None]
-    if missing:
-        watched = max(*missing, 0.0)
-        interval = Interval(
-            watched, LONGEST_RECOVERY, 1.0, "not recovered when the load ended: at least as long as was watched"
-        )
-        return (Measurement("recovery.time", watched, Unit.SECONDS, 1, interval),)
-    return (Measurement("recovery.time", max(took for _, took in healed if took is not None), Unit.SECONDS, 1),)
+    healed = [(each, each.healing) for each in seen if each.healing is not None]
+    return longest("recovery.time", [took(recovered(load, each), load.end - healing) for each, healing in healed])
 
 
 def _availability(load: LoadOutcome, seen: Sequence[Observation]) -> tuple[Measurement, ...]:

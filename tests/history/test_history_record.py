@@ -77,6 +77,15 @@ def test_a_history_that_was_cut_off_says_so(tmp_path: Path) -> None:
     assert max(lengths) > 100
 
 
+def test_a_line_that_was_cut_off_counts_for_nothing(tmp_path: Path) -> None:
+    """What was written whole before it is a beginning of the history."""
+    path = tmp_path / "history.jsonl.gz"
+    record.write(path, [operation(1), operation(2)])
+    lines = gzip.decompress(path.read_bytes()).splitlines(keepends=True)
+    path.write_bytes(gzip.compress(b"".join(lines[:2]) + lines[2][:20]))
+    assert record.read(path) == record.Recorded((operation(1),), complete=False)
+
+
 def test_a_line_removed_from_the_middle_is_noticed(tmp_path: Path) -> None:
     """The last line counts the operations."""
     path = tmp_path / "history.jsonl.gz"

@@ -81,6 +81,24 @@ def test_a_slow_tail_after_the_healing_delays_it() -> None:
     assert measured(course(operations(odd=slow)))["restored.time"].value == pytest.approx(3.5, abs=0.5)
 
 
+def test_fewer_right_answers_delay_it_though_none_is_slow() -> None:
+    """Half of what came before is not as before."""
+    history = [each for number, each in enumerate(operations()) if not (16 * RATE <= number < 20 * RATE and number % 2)]
+    assert measured(course(history))["restored.time"].value == pytest.approx(3.8, abs=0.3)
+
+
+def test_a_fault_that_begins_with_the_load_leaves_nothing_to_compare_with() -> None:
+    """Half a second is too short to know how it was before."""
+    early = replace(FAULT, asked_start=2.5, caused=2.6, seen_start=2.7)
+    assert "restored.time" not in measured(course(operations(down=(2.6, 16.5)), fault=early))
+
+
+def test_a_fault_that_nobody_saw_gives_no_figure() -> None:
+    """It was caused and healed, but what came of it nobody knows."""
+    unseen = replace(FAULT, seen_start=None, seen_end=None)
+    assert not measured(course(operations(), fault=unseen, settled=(26.5, True))).keys() - {"refused.answers", "stale.answers"}
+
+
 def test_what_is_never_restored_takes_at_least_as_long_as_was_watched() -> None:
     """The interval has no end, so a limit that was watched long enough fails and a longer one is inconclusive."""
     found = measured(course(operations(down=(10.1, 99.0))))["restored.time"]
@@ -129,6 +147,8 @@ def test_the_error_budget_counts_paths_that_no_fault_struck() -> None:
     odd = {number: {"status": "unknown"} for number in range(int(12 * RATE), int(14 * RATE), 3)}
     found = measured(course(operations(odd=odd)))["budget.burnt"]
     assert found.value == pytest.approx(20 / 440 / 0.01, rel=0.01)
+    assert found.interval is not None
+    assert 1 < found.interval.low < found.value < found.interval.high
 
 
 def test_flows_are_judged_apart() -> None:
@@ -219,6 +239,11 @@ def test_a_short_fault_that_nobody_noticed_is_no_long_one() -> None:
     assert found.interval.low == pytest.approx(0.8)
 
 
+def test_what_is_told_after_the_fault_is_no_notice_of_it() -> None:
+    """It was over by then."""
+    assert noticed([look("node-a", 16.6, suspects(1))], SIGNALS, FAULT) is None
+
+
 def test_who_told_of_it_before_the_fault_has_not_noticed_it() -> None:
     """A node that suspects everybody, or still suspects since the last fault, tells nothing new until it has stopped."""
     always = [look("node-a", when, suspects(1)) for when in (9.5, 10.3, 11.0)]
@@ -246,6 +271,15 @@ def test_a_breaker_that_opened_probed_and_closed_is_told_with_its_times() -> Non
     assert (found["breaker.stuck"].value, found["breaker.stuck"].n) == (0, 1)
 
 
+def test_a_breaker_is_closed_since_it_was_first_seen_so_and_half_open_is_not_closed() -> None:
+    """It may open again meanwhile, and stays closed at last."""
+    closing = [breaker(16.4, "closed", 2, 2), breaker(17.0, "half_open", 3, 3), breaker(17.2, "closed", 3, 3)]
+    found = measured(course(operations(), looks=(*OPENED, *closing, breaker(22.0, "closed", 3, 3))))
+    assert found["breaker.closed.time"].value == pytest.approx(1.2)
+    halfway = measured(course(operations(), looks=(*OPENED, breaker(22.0, "half_open", 3, 3))))
+    assert halfway["breaker.stuck"].value == 1
+
+
 def test_a_breaker_that_stays_open_is_stuck() -> None:
     """And its time to close is at least as long as was watched."""
     found = measured(course(operations(), looks=(*OPENED, breaker(23.0, "open", 3, 3))))
@@ -264,6 +298,12 @@ def test_breakers_that_never_opened_give_no_figures() -> None:
     """Then there is nothing to judge, and a criterion over them is inconclusive."""
     found = measured(course(operations(), looks=(breaker(9.0, "closed", 3, 3), breaker(20.0, "closed", 3, 3))))
     assert not [key for key in found if key.startswith("breaker.")]
+
+
+def test_a_breaker_that_opened_before_the_fault_has_another_cause() -> None:
+    """It says nothing of this one."""
+    earlier = (breaker(8.0, "closed", 0, 0), breaker(9.0, "open", 1, 0), breaker(20.0, "closed", 1, 1))
+    assert not [key for key in measured(course(operations(), looks=earlier)) if key.startswith("breaker.")]
 
 
 def test_a_node_that_was_started_anew_has_new_breakers() -> None:

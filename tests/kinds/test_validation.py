@@ -29,7 +29,7 @@ from gates.history.access import Declared
 from gates.history.declared import Linearizable
 from gates.kinds.course import absent, fault_measurements, phases_of
 from gates.kinds.honesty import Poll, Poller, lies, shown
-from gates.kinds.invariants import fetcher, observe, observe_settled, worse, worst
+from gates.kinds.invariants import _decoded, fetcher, observe, observe_settled, worse, worst
 from gates.kinds.replay import Retrier, changes, chosen
 from gates.kinds.trial import Course, TrialPlan, _shared
 from gates.kinds.validation import Validation
@@ -226,11 +226,30 @@ def test_what_was_not_measured_says_why() -> None:
     course = Course(Load(OPERATIONS), (unseen,), (), {}, (), {}, ())  # type: ignore[arg-type]
     why = "the crash of b was not seen to start and end"
     assert {absent(course)[metric] for metric in ("detect.time", "recovery.time", "unavailable", "breaker.stuck")} == {why}
-    seen = absent(replace(course, observations=(SEEN,)))
-    assert seen == {
+    watched = replace(course, observations=(SEEN,), settled=(12.0, True))
+    assert "stand still" in absent(replace(watched, settled=None))["converge.time"]
+    assert absent(watched) == {
         **dict.fromkeys(("breaker.open.time", "breaker.closed.time", "breaker.stuck"), "no breaker was seen to open"),
         "refused.unadvised": "no flow that keeps Retry-After was refused with 503",
     }
+
+
+def test_a_fault_that_was_never_seen_to_end_was_not_seen() -> None:
+    """Half a fault proves nothing."""
+    assert measured(Load(OPERATIONS), SEEN)["valid.fault"].value == 0
+    assert measured(Load(OPERATIONS), replace(SEEN, seen_end=None))["valid.fault"].value == 1
+
+
+def test_of_two_faults_the_longer_recovery_counts_also_beside_one_that_was_not_seen() -> None:
+    """The first took five seconds; the second had not come after half a second: the longest is five seconds at least."""
+    slow = tuple(did(at / 2, "fail" if 4 <= at < 18 else "ok") for at in range(24))
+    late = replace(SEEN, healing=11.25, seen_end=11.3)
+    found = measured(Load(slow), SEEN)["recovery.time"]
+    both = measured(Load(slow), SEEN, late)["recovery.time"]
+    assert found.interval is None
+    assert measured(Load(slow), SEEN, replace(SEEN, healing=9.5))["recovery.time"] == found
+    assert both.interval is not None
+    assert both.interval.low == found.value == pytest.approx(5.01)
 
 
 def test_a_node_that_never_recovers_fails_a_limit_that_was_watched_long_enough() -> None:
@@ -605,6 +624,14 @@ def test_what_is_no_json_is_no_answer(server: Any) -> None:
     fetch = fetcher({"main": f"http://127.0.0.1:{server.server_port}"})
     with pytest.raises(OSError, match="main: GET /mesh/jobs was answered with 501"):
         fetch("main", "/mesh/jobs")
+
+
+@pytest.mark.parametrize(("body", "status", "why"), [(b"{}", 404, "answered with 404"), (b"<html>", 200, "is no JSON")])
+def test_only_json_that_was_found_is_an_answer(body: bytes, status: int, why: str) -> None:
+    """A document that says that there is none is none."""
+    with pytest.raises(OSError, match=why):
+        _decoded(body, status, "main: GET /mesh/jobs")
+    assert _decoded(b'{"jobs": []}', 200, "main: GET /mesh/jobs") == {"jobs": []}
 
 
 # --- whole runs -------------------------------------------------------------------------------------------------------
