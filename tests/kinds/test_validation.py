@@ -529,7 +529,7 @@ LOAD = LoadPlan(
 
 
 class Handler(BaseHTTPRequestHandler):
-    """Answers every submission rightly, except for keys in `server.broken`: those with 503."""
+    """Answers every submission rightly, except for keys in `server.broken`, with 503, and paths in `server.codes`."""
 
     protocol_version = "HTTP/1.1"
 
@@ -537,7 +537,7 @@ class Handler(BaseHTTPRequestHandler):
         body = self.rfile.read(int(self.headers["Content-Length"]))
         key = self.headers["Idempotency-Key"]
         self.server.seen.append((key, body))  # type: ignore[attr-defined]
-        code = 503 if key in self.server.broken else 200  # type: ignore[attr-defined]
+        code = 503 if key in self.server.broken else self.server.codes.get(self.path, 200)  # type: ignore[attr-defined]
         answer = b'{"job_id": "bafkrei%s"}' % (b"a" * 52)
         self.send_response(code)
         self.send_header("Content-Length", str(len(answer)))
@@ -553,7 +553,7 @@ def server() -> Iterator[Any]:
     """A server that remembers what it was sent."""
     with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as started:
         started.daemon_threads = True
-        started.seen, started.broken = [], set()  # type: ignore[attr-defined]
+        started.seen, started.broken, started.codes = [], set(), {}  # type: ignore[attr-defined]
         threading.Thread(target=started.serve_forever, args=(0.01,), daemon=True).start()
         yield started
         started.shutdown()
@@ -624,6 +624,28 @@ def test_what_is_no_json_is_no_answer(server: Any) -> None:
     fetch = fetcher({"main": f"http://127.0.0.1:{server.server_port}"})
     with pytest.raises(OSError, match="main: GET /mesh/jobs was answered with 501"):
         fetch("main", "/mesh/jobs")
+
+
+@pytest.mark.parametrize(
+    ("codes", "status"),
+    [
+        ({}, "ok"),
+        ({"/second": 503}, "unknown"),
+        ({"/second": 500}, "unknown"),
+        ({"/first": 503}, "fail"),
+        ({"/first": 500}, "unknown"),
+    ],
+    ids=["right", "refused half way", "broken half way", "refused at once", "broken at once"],
+)
+def test_a_retry_that_may_have_had_an_effect_is_unknown(server: Any, codes: dict[str, int], status: str) -> None:
+    """An error may come after the effect, and a refusal after the effect of an earlier step."""
+    (step,) = FLOWS["submit_job"]["steps"]
+    flow = {**FLOWS["submit_job"], "steps": [{**step, "path": path} for path in ("/first", "/second")]}
+    load = replace(LOAD, mix={"submit_job": 1}, flows={"submit_job": flow})
+    server.codes.update(codes)
+    endpoints = {"main": f"http://127.0.0.1:{server.server_port}"}
+    (retry,) = Retrier(load, endpoints, seed=1, clock=lambda: 0.0).again([sent(1, "unknown")])
+    assert retry.status == status
 
 
 @pytest.mark.parametrize(("body", "status", "why"), [(b"{}", 404, "answered with 404"), (b"<html>", 200, "is no JSON")])
