@@ -159,14 +159,16 @@ def test_flows_are_judged_apart() -> None:
 
 
 def test_refusals_must_say_when_to_come_again() -> None:
-    """Of two refusals one has Retry-After."""
+    """Of three refusals one has Retry-After; an error is no refusal."""
     odd = {
         300: {"status": "fail", "code": 503, "answer": {"retry_after": "1"}},
         303: {"status": "fail", "code": 503, "answer": None},
+        309: {"status": "fail", "code": 503, "answer": None},
+        312: {"status": "unknown", "code": 500, "answer": None},
         306: {"answer": {"age": "0.4"}},
     }
     found = measured(course(operations(odd=odd)))
-    assert (found["refused.answers"].value, found["refused.unadvised"].value, found["refused.unadvised"].n) == (2, 1, 2)
+    assert (found["refused.answers"].value, found["refused.unadvised"].value, found["refused.unadvised"].n) == (3, 2, 3)
     assert (found["stale.answers"].value, found["stale.answers"].n) == (1, int(RATE * SECONDS))
 
 
@@ -183,6 +185,8 @@ def test_convergence_counts_from_the_healing() -> None:
     found = measured(course(operations(), settled=(45.0, False)))["converge.time"]
     assert found.value == 29.0
     assert found.interval is not None
+    earlier = replace(FAULT, asked_start=3.0, caused=3.1, healing=5.0, seen_start=3.2, seen_end=5.2)
+    assert measured(course(operations(), earlier, FAULT, settled=(26.5, True)))["converge.time"].value == 10.5
     assert "converge.time" not in measured(course(operations()))
     assert "converge.time" not in measured(course(operations(), fault=replace(FAULT, healing=None), settled=(26.5, True)))
 
@@ -218,6 +222,7 @@ def test_a_fault_is_noticed_when_another_node_tells_of_it() -> None:
     ]
     assert noticed(looks, SIGNALS, FAULT) == pytest.approx(1.0)
     assert noticed(looks[:3], SIGNALS, FAULT) is None
+    assert noticed([look("node-a", 10.7, 'icn_degraded{mode="read_only"} 1')], SIGNALS, FAULT) is None
     itself = [look("node-b", 10.7, 'icn_degraded{mode="read_only"} 1')]
     assert noticed(itself, SIGNALS, FAULT) == pytest.approx(0.6)
 

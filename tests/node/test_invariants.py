@@ -480,6 +480,17 @@ def of_a_stranger(it: Told) -> None:
     del it.nodes["node-x"]
 
 
+def test_of_two_votes_of_a_member_one_counts() -> None:
+    """The one with the lower CID, on every node: who shows that one has the right tally."""
+
+    def again(at: int) -> float:
+        after = told()
+        after.vote("node-a", proposal_of(after)["id"], "No", at=at, shown=False)
+        return value(votes.TalliesRight(), after)[1]
+
+    assert {again(at) for at in range(1, 20)} == {0, 2}
+
+
 @pytest.mark.parametrize("bend", [late, of_a_stranger])
 def test_a_vote_that_does_not_count_and_was_counted_is_wrong(bend: Bend) -> None:
     """One that came after the deadline, and one of somebody who is no member."""

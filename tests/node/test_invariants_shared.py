@@ -53,6 +53,7 @@ def test_a_balance_lies_between_nothing_and_everything_that_was_asked_for() -> N
     assert wrong(job(0), balance(1, 990), balance(2, 1000)) == (0, 2)
     assert wrong(job(0), job(1, "unknown"), balance(2, 980)) == (0, 1)
     assert wrong(job(0), job(1, "fail"), balance(2, 980)) == (1, 1)
+    assert wrong(job(0), balance(0.1, 990)) == (0, 1)  # while its answer is awaited
 
 
 def test_a_balance_that_can_not_have_been_is_wrong() -> None:
