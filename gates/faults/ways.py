@@ -38,6 +38,16 @@ def controls_of(fault: Any, asked: Sequence[str], there: Collection[str]) -> tup
     return next((way for way in ways if set(way.controls) <= set(there)), ways[0]).controls
 
 
+def advice(fault: Any, asked: Sequence[str], there: Collection[str]) -> str:
+    """What a scenario may name where *there* is enough for none of the ways *asked*, but for others; else an empty text."""
+    meant = _allowed(fault, asked)
+    others = [way for way in ways_of(fault) if way not in meant and set(way.controls) <= set(there)]
+    if not meant or not others or any(set(way.controls) <= set(there) for way in meant):
+        return ""
+    names = " or ".join(way.name for way in others)
+    return f"a way of {fault.name} that this target allows, if the scenario names it: way: {names}"
+
+
 def why_not(way: Way, there: Collection[str], works: Works) -> str:
     """Why *way* can't be gone with the controls *there* on this machine; an empty text when it can."""
     lacking = [control for control in way.controls if control not in there]

@@ -15,7 +15,7 @@ from gates import codec, registry
 from gates.errors import GatesError
 from gates.faults import FAULTS
 from gates.faults.spec import FaultSpec, overlaps, planned
-from gates.faults.ways import at_odds, controls_of, planes_of
+from gates.faults.ways import advice, at_odds, controls_of, planes_of
 from gates.fields import Ratio, Settings
 from gates.kinds.course import PHASES, described, faults_window
 from gates.kinds.failure import failed_to_run
@@ -199,6 +199,7 @@ class Validation:
             samples=_Samples(trial, context.target, known).of(context.criteria),
             controls=tuple(sorted({each for fault in faults for each in controls_of(FAULTS[fault.name], fault.asked, there)})),
             seconds=load.seconds + START_RETRY_AND_STOP,
+            problems=tuple(dict.fromkeys(filter(None, (advice(FAULTS[each.name], each.asked, there) for each in faults)))),
         )
 
     def run(self, request: Request) -> GateResult:

@@ -167,6 +167,23 @@ def test_too_few_operations_for_a_census_are_refused(tmp_path: Path) -> None:
     assert "would do" in str(raised.value)
 
 
+def test_a_plan_that_lacks_a_control_names_the_ways_that_do_without(tmp_path: Path) -> None:
+    """A server of one's own has no namespaces: a partition by proxy must be asked for, and the plan says how."""
+    scenario = SCENARIO.partition("faults:")[0].replace("submit_job: 8, read_mana: 2", "front: 1")
+    scenario += "flows: {front: {steps: [{path: /}]}}\n"
+    scenario += "faults:\n  - {at: 20 %, for: 25 %, WAYpartition: {nodes: [main], with: clients}}\n"
+    lacking = []
+    for way in ("", "way: proxy, "):
+        (tmp_path / "scenario.yaml").write_text(scenario.replace("WAY", way))
+        text = (
+            'version: 1\ntarget: {command: [x, "{port}"]}\ngates:\n  cut:\n    kind: validation\n    scenario: scenario.yaml\n'
+        )
+        (tmp_path / "readiness.yaml").write_text(f"{text}    criteria: {{errors.ratio: {{below: 50 %}}}}\n")
+        lacking.append(resolve(tmp_path / "readiness.yaml", root=tmp_path, profile="quick").gates[0].missing)
+    told = "a way of partition that this target allows, if the scenario names it: way: proxy"
+    assert lacking == [("control 'namespaces' of the target", told), ()]
+
+
 def test_what_is_done_before_a_fault_is_seen_does_not_count_towards_its_census(tmp_path: Path) -> None:
     """Two seconds of 150 a second on two of three nodes are 200 operations; a probe sees less than two seconds of the fault."""
     with pytest.raises(GatesError, match="unavailable@fault/healthy"):
