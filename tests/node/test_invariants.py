@@ -582,9 +582,20 @@ def test_members_change_by_what_a_proposal_builds_on() -> None:
         close = it.close("node-a", proposed, [], Tally(0, 0, 0), "Rejected")
         changes.append(it.block(ballot.execution_block(proposed, close, "Executed", "", at, who)))
     cid = it.block(ballot.proposal_block(Motion("GenericText", {"text": ""}, "x", 1), who.did, "k", 1, changes, who))
+    for voter in (who, it.who["node-b"]):
+        it.block(ballot.vote_block(cid, voter.did, "Yes", 1, voter))
     federation = observation.federation(it.observed())
     assert votes.members(federation, federation.blocks[cid]) == {who.did, STRANGER.did}
+    assert [vote.document["voter"] for vote in votes.counting(federation, federation.blocks[cid])] == [who.did]
     assert votes.members(federation, federation.blocks[proposal_of(it)["id"]]) == {who.did, b}
+
+
+@pytest.mark.parametrize(("quorum", "status"), [(0, "Accepted"), (1, "Accepted"), (2, "Rejected")])
+def test_too_few_votes_decide_nothing(quorum: int, status: str) -> None:
+    """One member voted, and said yes; nobody at all is never enough."""
+    proposal = observation.Block("p", {"quorum": quorum, "threshold": 500_000}, sound=True)
+    assert votes.outcome({"yes": 1, "no": 0, "abstain": 0}, proposal) == status
+    assert votes.outcome({"yes": 0, "no": 0, "abstain": 0}, proposal) == "Rejected"
 
 
 # --- what nodes are asked ---------------------------------------------------------------------------------------------
