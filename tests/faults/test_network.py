@@ -32,6 +32,8 @@ from gates.faults.ways import controls_of
 from gates.model import ProcessSpec, Ready, TargetLayout, TargetPlan
 from gates.target import RunningTarget, TargetError, running
 
+pytestmark = pytest.mark.end_to_end
+
 THREE = frozenset((one, other) for one in ("clients", "a", "b", "c") for other in ("clients", "a", "b", "c") if one != other)
 NFT = pytest.mark.needs("nft", "apt-get install nftables")
 
@@ -373,7 +375,6 @@ def need_namespaces() -> None:
 
 
 @NFT
-@pytest.mark.end_to_end
 def test_packets_between_namespaces_are_dropped_counted_and_pass_again(tmp_path: Path) -> None:
     """The kernel's count is the second witness; loss is of packets too; and the gate's own network is as it was."""
     need_namespaces()
@@ -403,7 +404,6 @@ with started(Path(sys.argv[1]), sys.argv[2]) as target, Partition().apply(target
 """
 
 
-@pytest.mark.end_to_end
 @pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGTERM, signal.SIGINT])
 @pytest.mark.parametrize("links", ["proxy", pytest.param("namespace", marks=NFT)])
 def test_nothing_is_left_of_a_killed_runner(tmp_path: Path, links: str, how: signal.Signals) -> None:

@@ -24,6 +24,8 @@ from gates.node.identity import Identity
 from gates.node.records import checked_url, home_of, make, parse
 from gates.node.signatures import Message, sign
 
+pytestmark = pytest.mark.end_to_end
+
 NAMES = ("node-a", "node-b", "node-c")
 
 

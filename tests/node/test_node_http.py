@@ -13,6 +13,8 @@ import pytest
 from node_process import ECHO, KEY, RunningNode, Start
 from waiting import Bound
 
+pytestmark = pytest.mark.end_to_end
+
 SPEC: dict[str, object] = {"kind": {"Echo": {"payload": "hello"}}}
 
 

@@ -20,6 +20,8 @@ from gates.node.errors import Refusal
 from gates.node.execution import Order
 from gates.node.identity import Identity
 
+pytestmark = pytest.mark.end_to_end
+
 WAY = ["Submitted", "BiddingOpen", "BiddingClosed", "Assigned", "Executing", "Completed"]
 
 

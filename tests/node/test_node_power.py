@@ -15,6 +15,8 @@ from test_node_durability import DEFECT, kill_under_load
 
 from gates.node.storage import UNSYNCED
 
+pytestmark = pytest.mark.end_to_end
+
 pytest.importorskip("apsw")
 CARELESS = (*DEFECT, "commit-without-sync", "--")
 
@@ -69,7 +71,6 @@ def test_a_power_cut_loses_what_was_not_synced_and_nothing_else(
     assert (syncs >= 300) == (synchronous == "FULL")
 
 
-@pytest.mark.end_to_end
 @pytest.mark.parametrize(("command", "held", "kept"), [((), True, True), (CARELESS, True, False), (CARELESS, False, True)])
 def test_a_node_keeps_its_promises_through_a_power_cut(
     start: Start, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: tuple[str, ...], held: bool, kept: bool

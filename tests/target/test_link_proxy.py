@@ -24,6 +24,8 @@ from gates.target.links import Control
 from gates.target.ports import LOCALHOST, free_ports
 from gates.target.proxy.flow import Line
 
+pytestmark = pytest.mark.end_to_end
+
 THERE, BACK = ("a", "b"), ("b", "a")
 PATIENCE = 5.0
 
