@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
+from collections.abc import Iterable
 from pathlib import Path
 
 
@@ -31,7 +32,16 @@ def freeze(pid: int) -> list[int]:
     return stopped
 
 
-def send(pids: list[int], number: signal.Signals) -> None:
+def born(pids: Iterable[int]) -> dict[int, str]:
+    """When the kernel says that each of *pids* was started, which tells it from a later process of the same id."""
+    found = {}
+    for pid in pids:
+        with contextlib.suppress(OSError, IndexError):
+            found[pid] = Path(f"/proc/{pid}/stat").read_text(errors="replace").rpartition(")")[2].split()[19]
+    return found
+
+
+def send(pids: Iterable[int], number: signal.Signals) -> None:
     """*number* to those of *pids* that are there and ours."""
     for each in pids:
         with contextlib.suppress(ProcessLookupError, PermissionError):

@@ -14,7 +14,7 @@ from pathlib import Path
 
 from gates.model import LogTail
 from gates.target.error import TargetError
-from gates.target.family import family, freeze, send
+from gates.target.family import born, family, freeze, send
 from gates.target.network import enter
 
 TAIL_LINES = 40
@@ -114,16 +114,18 @@ class Process:
             send(family(self.pid), signal.SIGCONT)
 
     def stop(self, patience: float) -> None:
-        """SIGTERM, and SIGKILL after *patience* seconds."""
+        """SIGTERM, and SIGKILL after *patience* seconds; then SIGKILL to what it has started and left behind."""
         if self.died() or self._popen is None:
             return
         self._asked = True
+        started = born(family(self.pid)[1:]) if self.is_running() else {}  # nobody knows whose they were afterwards
         self.thaw()
         self._popen.terminate()
         try:
             self._popen.wait(patience)
         except subprocess.TimeoutExpired:
             self.kill()
+        send((pid for pid, when in born(started).items() if when == started[pid]), signal.SIGKILL)
 
     def tail(self) -> LogTail:
         """The last lines of its log, without terminal escapes."""

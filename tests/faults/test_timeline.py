@@ -14,10 +14,12 @@ from threading import Event
 from typing import Any
 
 import pytest
+from waiting import await_that
 
 from gates import registry
 from gates.errors import GatesError
 from gates.faults.capability import works
+from gates.faults.node_fault import state
 from gates.faults.timeline import PlannedFault, play
 from gates.faults.watch import Watch
 from gates.faults.workshop import Workshop, workshop
@@ -25,6 +27,7 @@ from gates.fields import WITH_UNITS
 from gates.leftovers import PLACE
 from gates.model import TargetPlan
 from gates.target import RunningTarget, TargetError, running
+from gates.target.family import family
 
 SERVER = """
 import http.server, sys
@@ -146,6 +149,15 @@ def answers(target: RunningTarget) -> bool:
             return bool(answer.status == 200)
     except OSError:
         return False
+
+
+def test_what_a_start_script_leaves_behind_is_gone_with_the_target(tmp_path: Path) -> None:
+    """The shell ends at SIGTERM and tells nobody; its server would serve for ever."""
+    with wrapped(tmp_path) as target:
+        shell = target.processes()["main"]
+        server = next(pid for pid in family(shell) if pid != shell)
+        assert answers(target)
+    await_that(lambda: state(server) in ("", "Z", "X"), "the server is gone")
 
 
 @pytest.mark.end_to_end
