@@ -137,6 +137,7 @@ def history(session: nox.Session) -> None:
     session.run("python", "benchmarks/history_cost.py", *session.posargs)
 
 
+@nox.session(default=False)
 def regression_simulation(session: nox.Session) -> None:
     """Simulate 10,000 gates on each of seven noisy machines, and write their error rates into docs/regression.md."""
     install(session, "[bench,regression]")

@@ -128,6 +128,15 @@ def test_the_last_job_always_runs_and_needs_all_others() -> None:
     assert set(jobs["readiness"]["needs"]) == set(jobs) - {"readiness"}
 
 
+def test_every_session_of_the_night_is_one() -> None:
+    """A function of the noxfile without its decorator would end the night's job at once."""
+    jobs = yaml.safe_load((ROOT / ".github/workflows/production-readiness.yml").read_text("utf-8"))["jobs"]
+    noxfile = (ROOT / "noxfile.py").read_text("utf-8")
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)\(session", noxfile, re.MULTILINE))
+    assert set(jobs["nightly"]["strategy"]["matrix"]["session"]) <= sessions
+    assert set(re.findall(r"^def (\w+)\(session(?:: nox.Session)?\)", noxfile, re.MULTILINE)) == sessions
+
+
 def test_workflows_pass_zizmor() -> None:
     """The files are named: given a folder, zizmor skips some and still says that all is well."""
     result = run("zizmor", "--offline", "--no-progress", "--persona=pedantic", *map(str, RENDERED))

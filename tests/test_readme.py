@@ -90,5 +90,5 @@ def test_commands_of_the_readme_exist() -> None:
     """Every `./noxw gates COMMAND` names a command, every `-s SESSION` a session."""
     commands = cli.list_commands(click.Context(cli))
     assert set(re.findall(r"\./noxw gates ([a-z]+)", README)) <= set(commands)
-    sessions = set(re.findall(r"^def (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.MULTILINE))
+    sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.MULTILINE))
     assert set(re.findall(r"\./noxw -s (\w+)", README)) <= sessions
