@@ -29,10 +29,10 @@ class Handler(http.server.BaseHTTPRequestHandler):
     def log_message(self, *arguments): pass
 class Server(http.server.ThreadingHTTPServer):
     daemon_threads = True
+server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
 starts = pathlib.Path(sys.argv[2]) / "starts"
 starts.write_text(starts.read_text() + "x" if starts.exists() else "x")
 print("\\x1b[32mserving\\x1b[0m on", sys.argv[1], flush=True)
-server = Server(("127.0.0.1", int(sys.argv[1])), Handler)
 server.serve_forever()
 """
 
