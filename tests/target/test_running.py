@@ -95,7 +95,7 @@ def test_a_paused_process_answers_nothing_until_it_is_resumed(tmp_path: Path) ->
 
 def test_a_death_in_the_middle_is_told_with_its_exit_code_and_last_lines(tmp_path: Path) -> None:
     """Nobody asked for it, so it is a death; terminal escapes don't reach the log tail."""
-    with running(command(serving()), folder=tmp_path, plugins=plugins) as target:
+    with running(command(serving(), ready={"http": "/health"}), folder=tmp_path, plugins=plugins) as target:
         assert target.died() == {}
         pid = target.processes()["main"]
         os.kill(pid, signal.SIGKILL)
