@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SUITES = ("benchmarks", "tests/benchmarks", "benchmark", "tests/benchmark", "bench", "perf", "tests")
 COLUMNS = ("benchmark", "slowdown", "interval", "says", "pairs", "stage", "base", "candidate")
+USUAL = {"--pairs": "12+30", "--below": "5 %", "--fail-above": "2 %"}
 
 
 @click.command("compare")
@@ -35,10 +36,18 @@ COLUMNS = ("benchmark", "slowdown", "interval", "says", "pairs", "stage", "base"
 @click.option("--repo", type=click.Path(path_type=Path), help="The repository; else the one around us.")
 @click.option("--package", default="", metavar="PATH", help="What is measured, where neither the root nor src holds it.")
 @click.option(
-    "--pairs", default="12+30", show_default=True, metavar="N+M", help="Pairs of stage 1 and of stage 2, which noise doubles."
+    "--pairs",
+    default=USUAL["--pairs"],
+    show_default=True,
+    metavar="N+M",
+    help="Pairs of stage 1 and of stage 2, which noise doubles.",
 )
-@click.option("--below", default="5 %", show_default=True, metavar="RATIO", help="A slowdown surely below it passes.")
-@click.option("--fail-above", default="2 %", show_default=True, metavar="RATIO", help="A slowdown surely above it fails.")
+@click.option(
+    "--below", default=USUAL["--below"], show_default=True, metavar="RATIO", help="A slowdown surely below it passes."
+)
+@click.option(
+    "--fail-above", default=USUAL["--fail-above"], show_default=True, metavar="RATIO", help="A slowdown surely above it fails."
+)
 @click.option("--parallel", multiple=True, metavar="METRIC", help="Run both sides at once: threads, servers. Again for more.")
 @click.option("--plugin", "plugins", multiple=True, metavar="MODULE", help="What pytest loads with -p. Again for more.")
 @click.option("--seed", type=click.IntRange(0, 2**31 - 1), help="Of the orders and hash seeds; else drawn.")
@@ -89,9 +98,9 @@ def compare_command(
                 "--package": [package],
                 "--parallel": parallel,
                 "--plugin": plugins,
-                "--below": [below if below != "5 %" else None],
-                "--fail-above": [fail_above if fail_above != "2 %" else None],
-                "--pairs": [pairs if pairs != "12+30" else None],
+                "--below": [below],
+                "--fail-above": [fail_above],
+                "--pairs": [pairs],
             }
         ),
     )
@@ -353,8 +362,9 @@ def _meant(root: Path, name: str) -> str:
 
 
 def _given(options: Mapping[str, Sequence[object]]) -> tuple[str, ...]:
-    """The options that have a value, as they are typed."""
-    return tuple(part for name, values in options.items() for value in values if value for part in (name, str(value)))
+    """The options that have a value other than the usual one, as they are typed."""
+    given = [(name, str(value)) for name, values in options.items() for value in values if value and value != USUAL.get(name)]
+    return tuple(part for each in given for part in each)
 
 
 def _design(text: str) -> Design:

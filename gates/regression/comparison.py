@@ -40,7 +40,7 @@ class Comparison:
         control: what the same code on both sides says of the measurement; None when there was none.
         pairs: every pair that was measured, stage 1 first; those with a clock step too.
         added: benchmarks that the base's own suite does not have.
-        newer: those of the added that only the candidate can run, since their code is new as well, and how the base failed.
+        newer: those of the added that the base can't run or collect, since their code is new as well, and how it failed.
         removed: benchmarks that only the base's own suite has.
         broken: benchmarks that should have been compared and were not, and why.
         problems: why the whole is not to be relied on; empty when it is.

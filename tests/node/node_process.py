@@ -92,7 +92,13 @@ class RunningNode:
         return found
 
     def jobs(self) -> list[Any]:
-        jobs: list[Any] = self.ask("GET", "/mesh/jobs")[1]["jobs"]
+        """Every job that the node coordinates, page by page."""
+        jobs: list[Any] = []
+        after: int | None = 0
+        while after is not None:
+            page = self.ask("GET", f"/mesh/jobs?after={after}")[1]
+            jobs += page["jobs"]
+            after = page["next"]
         return jobs
 
 
