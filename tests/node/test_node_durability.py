@@ -29,7 +29,7 @@ HEAD = f"HTTP/1.1\r\nHost: x\r\nX-API-Key: {KEY}\r\n"
 def submit_until_gone(node: RunningNode, worker: int, *, falls_behind: bool) -> list[tuple[str, str]]:
     """(key, job) of all that was acknowledged before the node was killed.
 
-    A node that answers before it commits is not slowed down by its disk: it *falls behind*, and may say that it takes no writes.
+    A node that answers before it commits is not slowed down by its disk: it *falls behind*, and may say it takes no writes.
     """
     acknowledged: list[tuple[str, str]] = []
     in_time = Bound("a node that is killed takes no more submissions")
