@@ -10,6 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from gates.cli.faults import faults_command
+from gates.faults import capability
 from gates.leftovers import PLACE, add, entries, unique
 
 GUIDE = Path(__file__).resolve().parents[2] / "docs" / "guide"
@@ -28,14 +29,19 @@ def test_every_fault_is_listed_with_what_it_needs_and_so_does_the_guide() -> Non
         assert controls == each["controls"]
 
 
-def test_each_way_says_whether_it_works_here() -> None:
-    """What does not work has its reason below the table; JSON has it beside the way."""
+@pytest.mark.parametrize("bare", [False, True])
+def test_each_way_says_whether_it_works_here(bare: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What does not work has its reasons below the table, each once; JSON has them beside the way."""
+    if bare:
+        monkeypatch.setattr(capability, "works", lambda name: f"{name}: not here")
     listed = json.loads(CliRunner().invoke(faults_command, ["--json"]).stdout)
     ways = [(each["fault"], way) for each in listed for way in each["ways"]]
     text = CliRunner().invoke(faults_command).stdout
     assert ("crash", "") in {(fault, way["way"]) for fault, way in ways}
     for _, way in ways:
-        assert way["why_not"] in text
+        reasons = [reason for reason in map(capability.works, way["capabilities"]) if reason]
+        assert way["why_not"] == "; ".join(reasons)
+        assert all(text.count(f"  {reason} (no ") == 1 for reason in reasons)
     assert text.count("  no    ") == sum(bool(way["why_not"]) for _, way in ways)
 
 
