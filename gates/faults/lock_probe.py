@@ -54,7 +54,8 @@ class LockProbe(threading.Thread):
             self.granted.set()
 
     def _saw_a_lock(self, asked: float) -> None:
-        if self._after is None or not self.free.is_set():
+        # what was asked before may have been refused by the fault, but its start would lie before the cause
+        if self._after is None or asked < self._after or not self.free.is_set():
             return
         self._row = asked if self._row is None else self._row
         if self.refused_at is None and asked - self._row >= ROW:

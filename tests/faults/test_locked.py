@@ -91,6 +91,25 @@ def test_a_lock_is_seen_by_another_connection_and_released(database: Path) -> No
     assert watch.caused <= watch.seen_start < watch.healing <= watch.seen_end
 
 
+def test_a_refusal_that_was_asked_for_before_the_cause_does_not_count(database: Path) -> None:
+    """The fault came between the question and the answer: what is seen began no sooner than it was caused."""
+    times = iter([1.0, 1.1, 3.0, 3.5])
+    probe = LockProbe(database, lambda: next(times))
+
+    class Refusing:
+        """Looks like a connection whose database is locked just when it is asked."""
+
+        def execute(self, _: str) -> None:
+            probe.caused(2.0)
+            raise sqlite3.OperationalError
+
+    with closing(sqlite3.connect(database, isolation_level=None)) as free:
+        probe._look(free)
+    for _ in range(3):
+        probe._look(Refusing())  # type: ignore[arg-type]
+    assert probe.refused_at == 3.0
+
+
 def test_a_lock_is_released_after_an_error(database: Path) -> None:
     """Whatever happens inside, and the moment is noted."""
     with (
