@@ -29,6 +29,7 @@ FIXED = {"process_start_time_seconds", "process_max_fds", "icn_startup_duration_
 FINAL = {"Completed", "Failed", "Cancelled"}
 WAITS = re.compile(r'^icn_outbox_depth{fate="waiting"} [1-9]', re.MULTILINE)
 REFUSED = re.compile(r"^icn_read_only_refusals_total [1-9]", re.MULTILINE)
+TOKENS = re.compile(r'^recovery_budget_tokens{budget="node"} (\S+)', re.MULTILINE)
 SETTINGS = "client_rate: 300\nclient_burst: 300\nmax_in_flight: 16\npreset: testing\n"
 
 
@@ -189,7 +190,8 @@ def hold(node: Node, watch: Watch) -> None:
         with closing(sqlite3.connect(node.data / database, isolation_level=None)) as other:
             other.execute("BEGIN IMMEDIATE")
             if database == "ledger.db":
-                assert node.submit("tried-again-and-again")[0] == 503
+                full = tokens(node, watch)
+                await_that(lambda full=full: tokens_after_retries(node, watch) != full, "retries are paid for")  # type: ignore[misc]
             if database == "dag.db":
                 await_that(lambda: node.submit("held")[0] == 200, "jobs are taken while blocks can't be written")
                 await_that(lambda: WAITS.search(watch.told(node)) is not None, "their receipts wait")
@@ -201,6 +203,20 @@ def hold(node: Node, watch: Watch) -> None:
                 await_that(lambda: "icn_ready 0" in watch.told(node), "the metrics say that it is not ready")
             other.execute("ROLLBACK")
         await_that(node.ready, f"{database} is free again")
+
+
+def tokens(node: Node, watch: Watch) -> float:
+    """The retries that *node* has left, as it tells."""
+    found = TOKENS.search(watch.told(node))
+    assert found is not None
+    return float(found[1])
+
+
+def tokens_after_retries(node: Node, watch: Watch) -> float:
+    """What is left when a job was refused behind breakers that were closed: an open one fails without a retry to pay for."""
+    node.good("POST", "/context/breakers/reset", {})
+    assert node.submit("tried-again-and-again")[0] == 503
+    return tokens(node, watch)
 
 
 def refused_to_write(node: Node, watch: Watch) -> bool:
