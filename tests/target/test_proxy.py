@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import json
 import time
@@ -67,8 +68,9 @@ def test_clients_get_what_was_asked_for_and_the_log_agrees(tmp_path: Path) -> No
     assert sum((status, body) == (200, b"[1]") for status, body, _ in seen) == noted.count("wrong_body") == 20
     assert sum(seconds >= 0.05 for _, _, seconds in seen) >= noted.count("delay") == 10
     assert sum(body == b'{"ok": true}' for _, body, _ in seen) == 70
+    now = pytest.approx(time.time(), abs=60)
     assert lines(log)[-1] == {
-        "time": pytest.approx(time.time(), abs=60), "kind": "total", "forwarded": 100,
+        "time": now, "kind": "total", "forwarded": 100, "first": now, "last": now,
         "done": {"error": 10, "wrong_body": 20, "delay": 10},
     }  # fmt: skip
 
@@ -82,6 +84,61 @@ def test_only_matching_requests_are_touched(tmp_path: Path) -> None:
         assert ask(url + "/submit")[0] == 200
         assert ask(url + "/other", b"{}")[0] == 201
         assert ask(url + "/submit", b"{}")[:2] == (503, b'{"error": "seeded by a drill"}')
+
+
+@pytest.mark.end_to_end
+def test_a_truncated_answer_ends_in_its_middle(tmp_path: Path) -> None:
+    """The length that was announced never comes, and the next connection is served as ever."""
+    asked = injection(truncated={"share": "50 %"})
+    with running(PLAN, folder=tmp_path, plugins=plugins, proxies={"*": asked}) as target:
+        ends = [how_it_ended(target.endpoints["main"] + "/x", b"0123456789") for _ in range(10)]
+        log = target.proxy_logs["main"]
+    assert ends.count(b"01234") == lines(log)[-1]["done"]["truncated"] == 5
+    assert ends.count(b"0123456789") == 5
+
+
+def how_it_ended(url: str, body: bytes) -> bytes:
+    """What came of the body of one answer."""
+    try:
+        with urllib.request.urlopen(urllib.request.Request(url, data=body), timeout=5) as response:
+            return response.read()
+    except http.client.IncompleteRead as error:
+        return error.partial
+
+
+@pytest.mark.end_to_end
+def test_a_stale_answer_is_the_one_before_and_counts_only_where_it_differs(tmp_path: Path) -> None:
+    """Of echoed bodies every second is the earlier one; an answer that is the same again is not counted as stale."""
+    asked = injection(stale={"share": "50 %"})
+    with running(PLAN, folder=tmp_path, plugins=plugins, proxies={"*": asked}) as target:
+        url = target.endpoints["main"]
+        echoed = [ask(url + "/x", b"%d" % number)[1] for number in range(20)]
+        same = [ask(url + "/same")[1] for _ in range(20)]
+        log = target.proxy_logs["main"]
+    late = [number for number, body in enumerate(echoed) if number and body == b"%d" % (number - 1)]
+    assert lines(log)[-1]["done"] == {"stale": len(late)}
+    assert 9 <= len(late) <= 10
+    assert set(same) == {b'{"ok": true}'}
+
+
+def test_a_stall_holds_everything_until_its_end_and_nothing_else() -> None:
+    """1 s in 20 s from the first request on: the last second of each period, for what has no other defect."""
+    now = [100.0]
+    asked = injection(stall={"every": "20 s", "for": "1 s"}, delay={"share": "0 %", "by": "3 s"})
+    stalled = Injection(asked, Random(1), io.StringIO(), now=lambda: now[0])
+    assert stalled.hold("") == ("", 0.0)  # nobody has come yet
+    stalled.draw("GET", "/")
+    held = {}
+    for at in (0.0, 18.9, 19.25, 19.75, 20.1, 39.5):
+        now[0] = 100.0 + at
+        held[at] = stalled.hold("")
+    assert held == {
+        0.0: ("", 0.0), 18.9: ("", 0.0), 19.25: ("stall", 0.75), 19.75: ("stall", 0.25), 20.1: ("", 0.0), 39.5: ("stall", 0.5)
+    }  # fmt: skip
+    assert stalled.hold("error") == ("error", 0.0)
+    assert stalled.hold("delay") == ("delay", 3.0)
+    with pytest.raises(ValidationError, match="a stall that never ends"):
+        injection(stall={"every": "1 s", "for": "1 s"})
 
 
 @pytest.mark.end_to_end

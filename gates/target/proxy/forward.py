@@ -6,7 +6,7 @@ import asyncio
 from collections import deque
 from typing import cast
 
-from gates.target.proxy.injection import DELAY, Injection
+from gates.target.proxy.injection import STALE, TRUNCATED, Injection
 from gates.target.proxy.message import Cutter, Message, UncutError
 
 
@@ -108,19 +108,19 @@ class ServerSide(asyncio.Protocol):
 
     def _deliver(self) -> None:
         while self._held and not self._holding:
-            request, response, kind = self._held.popleft()
-            if kind == DELAY:
+            request, response, drawn = self._held.popleft()
+            kind, seconds = self._injection.hold(drawn)
+            if seconds > 0:
                 self._holding = True
-                loop = asyncio.get_running_loop()
-                loop.call_later(self._injection.delay(), self._release, request, response)
+                asyncio.get_running_loop().call_later(seconds, self._release, request, response, kind)
                 return
             self._send(request, response, kind)
         if self._ended and not self._holding and self._client.transport is not None:
             self._client.transport.close()
 
-    def _release(self, request: Message, response: Message) -> None:
+    def _release(self, request: Message, response: Message, kind: str) -> None:
         self._holding = False
-        self._send(request, response, DELAY)
+        self._send(request, response, kind)
         self._deliver()
 
     def _send(self, request: Message, response: Message, kind: str) -> None:
@@ -128,8 +128,9 @@ class ServerSide(asyncio.Protocol):
         if client is None or client.is_closing():
             return
         self._injection.forwarded += 1
-        client.write(self._injection.replaced(kind, response.raw))
-        if kind:
+        raw = self._injection.replaced(kind, request, response)
+        client.write(raw)
+        if kind and not (kind == STALE and raw == response.raw):
             self._injection.note(kind, request.method, request.path)
-        if response.close:
+        if response.close or kind == TRUNCATED:
             client.close()
