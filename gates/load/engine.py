@@ -19,11 +19,12 @@ import uvloop
 from gates.errors import GatesError
 from gates.load.failure import Failure
 from gates.load.machine import Reading, health
-from gates.load.outcome import LoadOutcome, Recorder, SecondReport
+from gates.load.outcome import LoadOutcome, SecondReport
 from gates.load.pacing import pacer
 from gates.load.plan import LoadPlan
 from gates.load.pool import Pool, resolved
 from gates.load.program import programs
+from gates.load.recorder import RowRecorder
 from gates.load.schedule import Schedule, schedule
 
 HEAD_START = 0.05
@@ -112,7 +113,7 @@ class _Run:
         self._zero = zero = time.monotonic() + HEAD_START
         self._due = (self._arrivals.intended + zero).tolist()
         self._endpoint_of = self._arrivals.endpoint.tolist()
-        self._recorder = Recorder(self._arrivals, zero, record=self._record)
+        self._recorder = RowRecorder(self._arrivals, zero, record=self._record)
         self._pools = self._made_pools()
         self._pacer = pacer(loop, self._tick)
         before = Reading.now()

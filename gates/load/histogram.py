@@ -107,10 +107,10 @@ DEFAULT = Layout()
 
 def microseconds(seconds: ArrayLike) -> _Ints:
     """*seconds* to the nearest microsecond. Raises HistogramError for what is no time: negative, infinite or missing."""
-    found = np.asarray(seconds, dtype=np.float64)
-    if len(found) and not (found.min() >= 0 and found.max() < _EXACT / PER_SECOND):  # a NaN fails the first comparison
+    found = np.rint(np.asarray(seconds, dtype=np.float64) * PER_SECOND)
+    if len(found) and not (found.min() >= 0 and found.max() < _EXACT):  # a NaN fails the first comparison
         raise HistogramError("a time that is negative, missing or longer than any run can't be counted")
-    return np.rint(found * PER_SECOND).astype(np.int64)
+    return found.astype(np.int64)
 
 
 class Histogram:

@@ -2,21 +2,15 @@
 
 from __future__ import annotations
 
-from array import array
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
-from typing import Any
+from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
-from gates.load.failure import NEVER_SENT, REFUSALS, WAITED, Failure
-from gates.load.schedule import Schedule
+from gates.load.failure import WAITED, Failure
 from gates.model import Operation
-
-NAN = float("nan")
-EXAMPLES = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,92 +111,3 @@ class LoadOutcome:
         """How many rows ended in each class of failure."""
         counted = Counter(self.failure.tolist())
         return {kind: counted[kind] for kind in Failure if kind is not Failure.NONE and counted[kind]}
-
-
-class Recorder:
-    """Collects the rows while a run goes on. Times are absolute monotonic seconds; *zero* is the start of load."""
-
-    def __init__(self, schedule: Schedule, zero: float, *, record: bool) -> None:
-        count = len(schedule.intended)
-        self.schedule = schedule
-        self.zero = zero
-        self.dispatched = array("d", [NAN]) * count
-        self.sent = array("d", [NAN]) * count
-        self.completed = array("d", [NAN]) * count
-        self.code = array("h", [0]) * count
-        self.failure = array("b", [Failure.UNSENT]) * count
-        self.examples: dict[Failure, list[str]] = {}
-        self._answers: dict[int, tuple[str, bool, Any, Any]] | None = {} if record else None
-
-    @property
-    def records(self) -> bool:
-        """Whether a history is wanted."""
-        return self._answers is not None
-
-    def finish(self, n: int, now: float, failure: Failure, code: int, text: str = "") -> None:
-        """Arrival *n* is over."""
-        self.completed[n] = now
-        self.failure[n] = failure
-        self.code[n] = code
-        if text:
-            found = self.examples.setdefault(failure, [])
-            if len(found) < EXAMPLES and text not in found:
-                found.append(text)
-
-    def operation(self, n: int, key: str, later_step: bool, value: Any, answer: Any) -> None:
-        """Keep what a history needs of arrival *n*; *later_step* says that an earlier step had succeeded."""
-        if self._answers is not None:
-            self._answers[n] = (key, later_step, value, answer)
-
-    def outcome(self, due: int, end: float, health: Health, *, stopped: bool) -> LoadOutcome:
-        """The rows of the first *due* arrivals; what is not finished was never sent."""
-        schedule, zero = self.schedule, self.zero
-        failure = np.frombuffer(self.failure, dtype=np.int8)[:due].copy()
-        completed = np.frombuffer(self.completed, dtype=np.float64)[:due] - zero
-        completed[np.isnan(completed)] = end - zero
-        outcome = LoadOutcome(
-            intended=schedule.intended[:due],
-            dispatched=np.frombuffer(self.dispatched, dtype=np.float64)[:due] - zero,
-            sent=np.frombuffer(self.sent, dtype=np.float64)[:due] - zero,
-            completed=completed,
-            flow=schedule.flow[:due],
-            endpoint=schedule.endpoint[:due],
-            code=np.frombuffer(self.code, dtype=np.int16)[:due].copy(),
-            failure=failure,
-            flows=schedule.flows,
-            endpoints=schedule.endpoints,
-            planned=len(schedule.intended),
-            end=end - zero,
-            health=health,
-            schedule_hash=schedule.hash,
-            stopped=stopped,
-            examples={kind: tuple(texts) for kind, texts in self.examples.items()},
-        )
-        return outcome if self._answers is None else _with_operations(outcome, self._answers)
-
-
-def status_of(failure: Failure, code: int, *, later_step: bool) -> str:
-    """`ok`, `fail` when surely nothing was done, else `unknown`."""
-    if failure is Failure.NONE:
-        return "ok"
-    surely_nothing = failure in NEVER_SENT or (failure is Failure.STATUS and code in REFUSALS)
-    return "fail" if surely_nothing and not later_step else "unknown"
-
-
-def _with_operations(outcome: LoadOutcome, answers: Mapping[int, tuple[str, bool, Any, Any]]) -> LoadOutcome:
-    rows = zip(
-        outcome.flow.tolist(),
-        outcome.endpoint.tolist(),
-        outcome.failure.tolist(),
-        outcome.code.tolist(),
-        outcome.dispatched.tolist(),
-        outcome.completed.tolist(),
-        strict=True,
-    )
-    operations = []
-    for n, (flow, endpoint, failure, code, invoked, completed) in enumerate(rows):
-        key, later_step, value, answer = answers.get(n, ("", False, None, None))
-        status = status_of(Failure(failure), code, later_step=later_step)
-        kind, name = outcome.flows[flow], outcome.endpoints[endpoint]
-        operations.append(Operation(n, kind, name, key, status, invoked, completed, code, value, answer))
-    return replace(outcome, operations=tuple(operations))

@@ -13,8 +13,8 @@ from urllib.parse import urlsplit
 
 from gates.load.connection import Connection, HeaderConnection
 from gates.load.failure import Failure
-from gates.load.outcome import Recorder
 from gates.load.program import Program
+from gates.load.recorder import Recorder
 
 # Servers close what is idle (uvicorn after 5 s); a request that meets such a close would be counted as an error of theirs.
 LONGEST_IDLE = 3.0
@@ -29,7 +29,7 @@ class Pool:
         url: str,
         address: tuple[str, int],
         programs: Sequence[Program],
-        recorder: Recorder,
+        recorder: Recorder[object],
         *,
         limit: int,
         timeout: float,

@@ -1,13 +1,15 @@
 """Intervals: order statistics and a block bootstrap for percentiles, Clopper-Pearson for ratios. numpy alone.
 
 A percentile's interval is the wider of two. Order statistics assume independent samples; requests are not independent,
-because a slow second slows all of its requests. The bootstrap over one-second blocks keeps such seconds together.
+because a slow second slows all of its requests. The bootstrap over one-second blocks keeps such seconds together. Samples are
+values, or counts in the buckets of a histogram; of a bucket the edge counts that makes the interval wider.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,28 +20,77 @@ LEVEL = 0.95
 RESAMPLES = 400
 METHOD = "wider of order statistics and bootstrap over seconds"
 CLOPPER_PEARSON = "clopper-pearson"
+# Beyond an hour blocks are longer than a second, so that there are never more: a day has as sound an interval, at less cost.
+MOST_BLOCKS = 3_600
+_LENGTHS = (1, 2, 5, 10, 15, 30, 60)
+_BLOCKS_AT_ONCE = 256
 # beyond this many samples values are rounded up to 1 in 1,000 before they are resampled, which bounds time and memory
 EXACT = 4_000
 _ROUNDING = math.log(1.001)
 _Floats = NDArray[np.float64]
+_Ints = NDArray[np.int64]
 
 
-def percentiles(values: _Floats, at: _Floats, quantiles: Sequence[float], *, seed: int) -> list[tuple[float, Interval]]:
-    """For each of *quantiles* the percentile of *values* with its 95 % interval; *at* are the intended start times in seconds.
+@dataclass(frozen=True, slots=True)
+class Bins:
+    """How many values each block of time has in each bucket.
+
+    Attributes:
+        lows, highs: the edges of each bucket, in seconds, in order.
+        block: of each entry, the number of its block.
+        bin: of each entry, the index of its bucket.
+        count: of each entry, how many values; each pair of block and bucket comes any number of times.
+    """
+
+    lows: _Floats
+    highs: _Floats
+    block: _Ints
+    bin: _Ints
+    count: _Ints
+
+
+def block_length(seconds: float) -> int:
+    """How long the blocks of a run of *seconds* are: one second, and more only beyond an hour."""
+    return next((length for length in _LENGTHS if seconds <= length * MOST_BLOCKS), math.ceil(seconds / MOST_BLOCKS))
+
+
+def percentiles(
+    values: _Floats, at: _Floats, quantiles: Sequence[float], *, seed: int, length: int = 1
+) -> list[tuple[float, Interval]]:
+    """For each of *quantiles* the percentile of *values* with its 95 % interval; *at* are the intended start times in seconds,
+    *length* that of a block.
 
     A percentile is the smallest value with at least that part of all values at or below it: one that was measured. Where the
     samples are too few to bound it from above, the interval ends at the largest; too few samples never pass anyway.
     """
     order = np.argsort(values, kind="stable")
     ordered = values[order]
-    resampled = _bootstrap(ordered, np.floor(at[order]).astype(np.int64), quantiles, seed)
+    resampled = _bootstrap(ordered, np.floor(at[order] / length).astype(np.int64), quantiles, seed)
     found = []
     for index, quantile in enumerate(quantiles):
         low_rank, high_rank = order_statistics(len(ordered), quantile)
         low = min(ordered[low_rank - 1], resampled[index][0])
         high = max(ordered[high_rank - 1], resampled[index][1])
-        value = ordered[_rank(len(ordered), quantile) - 1]
+        value = ordered[rank(len(ordered), quantile) - 1]
         found.append((float(value), Interval(float(low), float(high), LEVEL, METHOD)))
+    return found
+
+
+def binned_percentiles(bins: Bins, quantiles: Sequence[float], *, seed: int) -> list[tuple[float, Interval]]:
+    """As `percentiles`, of counted values: a percentile is the upper edge of its bucket, an interval runs from a lower edge to
+    an upper one, so that it is never narrower than that of the values themselves.
+    """
+    reached = np.cumsum(np.bincount(bins.bin, bins.count, len(bins.lows))).astype(np.int64)
+    count = int(reached[-1])
+    drawn = _resampled(bins.block, bins.bin, bins.count, len(bins.lows), quantiles, seed)
+    found = []
+    for quantile, (resampled_low, resampled_high) in zip(quantiles, drawn, strict=True):
+        ranks = [*order_statistics(count, quantile), rank(count, quantile)]
+        low, high, value = np.searchsorted(reached, ranks).tolist()
+        interval = Interval(
+            float(bins.lows[min(low, resampled_low)]), float(bins.highs[max(high, resampled_high)]), LEVEL, METHOD
+        )
+        found.append((float(bins.highs[value]), interval))
     return found
 
 
@@ -111,7 +162,8 @@ def _away_from_zero(number: float) -> float:
     return number if abs(number) > 1e-300 else 1e-300
 
 
-def _rank(count: int, quantile: float) -> int:
+def rank(count: int, quantile: float) -> int:
+    """The rank, from 1, of *quantile* in *count* ordered samples."""
     return min(count, max(1, math.ceil(quantile * count - 1e-9)))
 
 
@@ -127,29 +179,33 @@ def _smallest(holds: Callable[[int], bool], count: int) -> int:
     return low
 
 
-def _bootstrap(
-    ordered: _Floats, seconds: NDArray[np.int64], quantiles: Sequence[float], seed: int
-) -> list[tuple[float, float]]:
+def _bootstrap(ordered: _Floats, seconds: _Ints, quantiles: Sequence[float], seed: int) -> list[tuple[float, float]]:
     """For each quantile the 2.5 and 97.5 percentiles over resamples of whole seconds."""
-    _, block = np.unique(seconds, return_inverse=True)
-    blocks = int(block.max()) + 1
-    values, weights = _by_value(ordered, block, blocks)
-    drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLES)
-    reached = np.cumsum(drawn @ weights, axis=1)
-    found = []
-    for quantile in quantiles:
-        wanted = np.ceil(quantile * reached[:, -1] - 1e-9).clip(min=1)
-        places = (reached < wanted[:, None]).sum(axis=1)
-        low, high = np.quantile(values[places], [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
-        found.append((float(low), float(high)))
-    return found
-
-
-def _by_value(ordered: _Floats, block: NDArray[np.intp], blocks: int) -> tuple[_Floats, NDArray[np.float64]]:
-    """Distinct values in order, and how often each block has each of them."""
     if len(ordered) > EXACT:
         ordered = np.exp(np.ceil(np.log(np.maximum(ordered, 1e-9)) / _ROUNDING) * _ROUNDING)
     values, place = np.unique(ordered, return_inverse=True)
-    weights = np.zeros((blocks, len(values)))
-    np.add.at(weights, (block, place), 1)
-    return values, weights
+    drawn = _resampled(seconds, place, np.ones(len(place), dtype=np.int64), len(values), quantiles, seed)
+    return [(float(values[low]), float(values[high])) for low, high in drawn]
+
+
+def _resampled(
+    seconds: _Ints, place: _Ints, count: _Ints, width: int, quantiles: Sequence[float], seed: int
+) -> Iterator[tuple[int, int]]:
+    """For each quantile the 2.5 and 97.5 percentiles over resamples of whole seconds, as places in *width* distinct values."""
+    _, block = np.unique(seconds, return_inverse=True)
+    blocks = int(block.max()) + 1
+    drawn = np.random.default_rng(seed).multinomial(blocks, np.full(blocks, 1 / blocks), size=RESAMPLES)
+    reached = np.zeros((RESAMPLES, width))
+    order = np.argsort(block, kind="stable")
+    block, place, count = block[order], place[order], count[order]
+    for first in range(0, blocks, _BLOCKS_AT_ONCE):
+        last = min(first + _BLOCKS_AT_ONCE, blocks)
+        part = slice(*np.searchsorted(block, [first, last]))
+        weights = np.bincount((block[part] - first) * width + place[part], count[part], (last - first) * width)
+        reached += drawn[:, first:last] @ weights.reshape(last - first, width)
+    np.cumsum(reached, axis=1, out=reached)
+    for quantile in quantiles:
+        wanted = np.ceil(quantile * reached[:, -1] - 1e-9).clip(min=1)
+        places = (reached < wanted[:, None]).sum(axis=1)
+        low, high = np.quantile(places, [(1 - LEVEL) / 2, (1 + LEVEL) / 2], method="inverted_cdf")
+        yield int(low), int(high)
