@@ -15,6 +15,8 @@ from gates.kinds.objectives import METRICS, longest, objectives, took
 from gates.kinds.replay import changes
 from gates.kinds.trial import Course, TrialPlan
 from gates.load.plan import LoadPlan
+from gates.load.resources import NAMES as RESOURCES
+from gates.load.resources import Resources, expected, measured
 from gates.load.samples import ALL
 from gates.model import (
     Execution,
@@ -54,7 +56,8 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
     from gates.load.measure import measurements
 
     phases = phases_of(plan.load, plan.faults)
-    outcomes = course.outcomes.values()
+    resources = measured(course.taken, phases, course.load.end)
+    criteria, outcomes = request.gate.criteria, course.outcomes.values()
     return GateResult(
         request.gate.name,
         Execution.COMPLETED,
@@ -65,15 +68,19 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
             *fault_measurements(course),
             *lies(course.polls, plan.faults, course.observations),
             *objectives(plan, course, _signals(request)),
+            *resources.measurements,
             *(measurement for outcome in outcomes for measurement in outcome.measurements),
         ),
         findings=(*_findings(plan, course), *(finding for outcome in outcomes for finding in outcome.findings)),
-        exhibits=_exhibits(plan, course, request),
+        exhibits=_exhibits(plan, course, request, resources),
         summary=_summary(plan, course),
         steps=_steps(request),
         attempt=request.attempt,
-        expected={each.metric: tuple(plan.load.mix) for each in request.gate.criteria if each.selector == ALL},
-        absent=absent(course),
+        expected={
+            **{each.metric: tuple(plan.load.mix) for each in criteria if each.selector == ALL and each.metric not in RESOURCES},
+            **expected(criteria, course.taken),
+        },
+        absent={**resources.absent, **absent(course)},
     )
 
 
@@ -146,13 +153,15 @@ def _availability(load: LoadOutcome, seen: Sequence[Observation]) -> tuple[Measu
 # --- exhibits ---------------------------------------------------------------------------------------------------------
 
 
-def _exhibits(plan: TrialPlan, course: Course, request: Request) -> tuple[Exhibit, ...]:
+def _exhibits(plan: TrialPlan, course: Course, request: Request, resources: Resources) -> tuple[Exhibit, ...]:
     from gates.load.exhibits import exhibits, limits
+    from gates.load.resource_exhibits import resource_exhibits
 
     drawn = exhibits(course.load, limits=limits(request.gate.criteria), windows=_windows(course))
     checked = (exhibit for outcome in course.outcomes.values() for exhibit in outcome.exhibits)
     ready = shown(course.polls, plan.faults, course.observations)
-    return (*drawn[:2], _faults(course), *ready, *checked, _operations(plan, course), *drawn[2:], *course.logs)
+    taken = resource_exhibits(course.taken, resources, request.gate.criteria, _windows(course))
+    return (*drawn[:2], _faults(course), *ready, *checked, _operations(plan, course), *drawn[2:], *taken, *course.logs)
 
 
 def _windows(course: Course) -> list[Window]:

@@ -21,6 +21,9 @@ from gates.kinds.failure import failed_to_run
 from gates.load.metrics import catalogue
 from gates.load.plan import LoadPlan
 from gates.load.reading import read_scenario
+from gates.load.resources import NAMES as RESOURCES
+from gates.load.resources import check_resources, planned_samples
+from gates.load.sampler import Sampler, Taken
 from gates.load.samples import ALL, check_selectors, samples
 from gates.load.scenario import changed
 from gates.load.validity import valid_criteria
@@ -66,11 +69,16 @@ class LoadKind:
             context.error("scenario", "it has faults or invariants, which a load gate ignores", "use `kind: validation`")
         _check_endpoints(load, context)
         stored.check_stored(context.criteria, context.root)
-        check_selectors(load, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
+        check_resources(context.criteria, context)
+        of_the_load = [each for each in context.criteria if each.metric not in stored.GUARDS | RESOURCES]
+        check_selectors(load, of_the_load, context)
         return KindPlan(
             settings={"load": codec.to_json(load), "proxy": settings.proxy.injection() if settings.proxy else None},
             built_in=valid_criteria(context.criteria),
-            samples=samples(load, context.criteria, load.phases),
+            samples={
+                **samples(load, context.criteria, load.phases),
+                **planned_samples(context.criteria, load.phases, load.seconds),
+            },
             seconds=load.seconds + START_AND_STOP,
         )
 
@@ -97,6 +105,7 @@ class _Gate:
     def run(self) -> GateResult:
         from gates.load.engine import run_load
         from gates.load.exhibits import write_evidence
+        from gates.load.resource_exhibits import write_samples
         from gates.target import running
 
         assert self.request.gate.target is not None
@@ -105,12 +114,18 @@ class _Gate:
         with running(self.request.gate.target, folder=self.folder, proxies=proxies, seed=self.request.seed) as target:
             # what the gate started itself is gone when somebody reads its address
             self.lasting = {} if target.processes() or proxies else dict(target.endpoints)
-            outcome = run_load(self.plan, target.endpoints, seed=self.request.seed, headers=target.headers)
+            started: list[float] = []
+            with Sampler(target.processes) as sampler:
+                outcome = run_load(
+                    self.plan, target.endpoints, seed=self.request.seed, headers=target.headers, on_start=started.append
+                )
+            taken = sampler.taken(started[0])
             deaths = _deaths(target)
             tails = target.logs() if deaths else ()
         write_evidence(outcome, self.request.evidence)
+        write_samples(taken, self.request.evidence)
         self._keep_proxy_logs(target)
-        return self._result(outcome, deaths, tails)
+        return self._result(outcome, taken, deaths, tails)
 
     def _keep_proxy_logs(self, target: RunningTarget) -> None:
         """What the proxy did is evidence of its own, written by another process than ours."""
@@ -118,27 +133,35 @@ class _Gate:
             if log.exists():
                 shutil.copyfile(log, self.request.evidence / log.name)
 
-    def _result(self, outcome: LoadOutcome, deaths: tuple[Finding, ...], tails: tuple[Any, ...]) -> GateResult:
+    def _result(self, outcome: LoadOutcome, taken: Taken, deaths: tuple[Finding, ...], tails: tuple[Any, ...]) -> GateResult:
         from gates.load.exhibits import exhibits, limits
         from gates.load.measure import measurements
+        from gates.load.resource_exhibits import resource_exhibits
+        from gates.load.resources import expected, measured
 
         criteria, phases = self.request.gate.criteria, self.plan.phases
         windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
-        measured = measurements(outcome, phases=phases, seed=self.request.seed)
-        guards = stored.load_against_stored(self.request, measured)
+        clients = measurements(outcome, phases=phases, seed=self.request.seed)
+        resources = measured(taken, phases, outcome.end)
+        guards = stored.load_against_stored(self.request, clients)
+        of_flows = [c for c in criteria if c.selector == ALL and c.metric not in stored.GUARDS | RESOURCES]
         return GateResult(
             self.request.gate.name,
             Execution.COMPLETED,
             self.started,
             time.monotonic() - self.began,
-            measurements=(*measured, *guards.measurements),
+            measurements=(*clients, *resources.measurements, *guards.measurements),
             findings=(*deaths, *guards.findings),
-            exhibits=(*exhibits(outcome, limits=limits(criteria), windows=windows), *tails),
+            exhibits=(
+                *exhibits(outcome, limits=limits(criteria), windows=windows),
+                *resource_exhibits(taken, resources, criteria, windows),
+                *tails,
+            ),
             summary=summarised(outcome),
             steps=self._steps(outcome),
             attempt=self.request.attempt,
-            expected={c.metric: tuple(self.plan.mix) for c in criteria if c.selector == ALL and c.metric not in stored.GUARDS},
-            absent=guards.absent,
+            expected={**{c.metric: tuple(self.plan.mix) for c in of_flows}, **expected(criteria, taken)},
+            absent={**resources.absent, **guards.absent},
         )
 
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:

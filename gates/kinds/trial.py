@@ -25,6 +25,8 @@ from gates.kinds.honesty import Poll, Poller, vital
 from gates.kinds.replay import Retrier, chosen
 from gates.kinds.signals import Listener, Look
 from gates.load.plan import LoadPlan
+from gates.load.resource_exhibits import write_samples
+from gates.load.sampler import Sampler, Taken
 from gates.model import Fetch, Invariant, InvariantOutcome, LogTail, Operation, Request, Signals
 from gates.target.error import TargetError
 
@@ -71,6 +73,7 @@ class Course:
         looks: at the nodes' own metrics.
         settled: when nothing moved any more after load and faults, and whether it came to that; None when the target did not
             say, or was not asked.
+        taken: samples of what the target's processes took of the machine under load.
     """
 
     load: LoadOutcome
@@ -83,6 +86,7 @@ class Course:
     polls: tuple[Poll, ...] = ()
     looks: tuple[Look, ...] = ()
     settled: tuple[float, bool] | None = None
+    taken: Taken = Taken()
 
 
 @dataclass(slots=True)
@@ -98,12 +102,14 @@ class _Trial:
     pollers: tuple[Poller, ...] = ()
     listeners: tuple[Listener, ...] = ()
     settled: tuple[float, bool] | None = None
+    taken: Taken = Taken()
 
     def run(self) -> Course:
         before, problems = self._before()
         with Recorder(self.request.evidence / HISTORY) as recorder:
             load, observations, clock = self._under_faults(recorder)
             codec.write(self.request.evidence / OBSERVATIONS, observations)
+            write_samples(self.taken, self.request.evidence)
             middle = self._settled(clock, "after the faults", problems)
             retries = self._retries(load.operations, clock)
             recorder.add(retries)
@@ -121,7 +127,8 @@ class _Trial:
         logs = self.target.logs() if deaths or problems else ()
         looks = tuple(look for listener in self.listeners for look in listener.looks)
         said = tuple(dict.fromkeys(problems))
-        return Course(load, observations, retries, invariant.worst(found), said, deaths, logs, polls, looks, self.settled)
+        outcomes = invariant.worst(found)
+        return Course(load, observations, retries, outcomes, said, deaths, logs, polls, looks, self.settled, self.taken)
 
     def _before(self) -> tuple[Mapping[str, Any], list[str]]:
         try:
@@ -134,7 +141,7 @@ class _Trial:
         from gates.load.engine import run_load
 
         stop, zero = Event(), Future[float]()
-        with ThreadPoolExecutor(1, thread_name_prefix="load") as pool:
+        with ThreadPoolExecutor(1, thread_name_prefix="load") as pool, Sampler(self.target.processes) as sampler:
             load = pool.submit(
                 run_load,
                 self.plan.load,
@@ -155,6 +162,7 @@ class _Trial:
                 recorder.add(load.result().operations)
                 for listener in self.listeners:
                     listener.finish()
+        self.taken = sampler.taken(time.monotonic() - clock())
         return load.result(), observations, clock
 
     def _played(

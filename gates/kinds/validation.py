@@ -25,6 +25,7 @@ from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.flows import mistake
 from gates.load.metrics import catalogue
 from gates.load.reading import read_scenario
+from gates.load.resources import check_resources, planned_samples
 from gates.load.samples import ALL, check_selectors, samples
 from gates.load.validity import valid_criteria
 from gates.model import (
@@ -229,6 +230,7 @@ def _fault_seen() -> Criterion:
 def _check_criteria(trial: TrialPlan, known: Mapping[str, Any], context: KindContext) -> None:
     """Report criteria that this scenario can't measure, at their lines."""
     check_selectors(trial.load, [each for each in context.criteria if each.metric.startswith(_LOAD_METRICS)], context)
+    check_resources(context.criteria, context)
     signals = context.plugins(registry.SIGNALS)
     measured_by = {metric.name: name for name, invariant in known.items() for metric in invariant.metrics}
     for criterion in context.criteria:
@@ -275,7 +277,8 @@ class _Samples:
         phases = {**load.phases, "before": (load.warmup, start), "fault": (start, end), "recovery": (end, load.seconds)}
         censuses = {metric.name for name in self.trial.invariants for metric in self.invariants[name].metrics}
         own = {each.id: self._own(each, censuses) for each in criteria}
-        return {**samples(load, criteria, phases), **{name: found for name, found in own.items() if found is not None}}
+        looks = planned_samples(criteria, phases, load.seconds)
+        return {**looks, **samples(load, criteria, phases), **{name: found for name, found in own.items() if found is not None}}
 
     def _own(self, criterion: Criterion, censuses: set[str]) -> Samples | None:
         if criterion.metric in _BY_PATH:

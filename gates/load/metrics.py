@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from gates.load.resources import catalogue as resources
 from gates.load.validity import METRICS as VALIDITY
 from gates.model import MetricSpec, Rule, Unit
 
@@ -25,6 +26,7 @@ def catalogue(phases: tuple[str, ...] = ("warmup", "steady")) -> tuple[MetricSpe
         MetricSpec("lateness.p50", Unit.SECONDS, Rule.PERCENTILE, "Median lateness of the generator.", 0.5),
         MetricSpec("lateness.p99", Unit.SECONDS, Rule.PERCENTILE, "99th percentile of the generator's lateness.", 0.99),
         MetricSpec("unsent.ratio", Unit.RATIO, Rule.RATIO, "Arrivals that were never sent."),
+        *resources(phases),
         *VALIDITY,
     )
 

@@ -57,7 +57,7 @@ class MetricSpec:
         rule: decides interval and fewest samples.
         summary: one sentence for people.
         quantile: for percentiles, 0.99 and so on.
-        at_least: for census and factor, the fewest samples that may pass.
+        at_least: for census, single and factor, the fewest samples that may pass.
         phases: the phases it can be asked for (`steady`); empty means none.
         selectors: whether `/selector` is meaningful.
     """

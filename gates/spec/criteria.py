@@ -164,8 +164,6 @@ def fewest_samples(spec: MetricSpec, comparisons: Iterable[Comparison]) -> int:
             return max([spec.at_least, *(_ceil(_ZERO_ERRORS / limit) for limit in room if 0 < limit < 1)])
         case Rule.SLOWDOWN:
             return _PAIRS_OF_A_SLOWDOWN
-        case Rule.SINGLE:
-            return 1
     return spec.at_least
 
 

@@ -149,6 +149,7 @@ def test_a_healthy_server_passes_with_every_number_that_was_asked_for(tmp_path: 
         "seconds.csv",
         "quantiles.csv",
         "arrivals.csv.gz",
+        "resources.csv",
     }
     assert any(isinstance(each, Series) for each in result.exhibits)
     look, alone = result.steps
@@ -210,6 +211,59 @@ def test_a_target_that_does_not_start_fails_to_run_with_the_reason(tmp_path: Pat
     assert "no disk" in result.reason
     assert result.measurements == ()
     assert judge_gate(gate, result).outcome is Outcome.INCONCLUSIVE
+
+
+LEAKING = """
+import http.server, sys
+kept = []
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        kept.append((open("/dev/null"), bytearray(b"x" * 65536)))
+        self.send_response(200)
+        self.send_header("Content-Length", "12")
+        self.end_headers()
+        self.wfile.write(b'{"ok": true}')
+    def log_message(self, *arguments): pass
+http.server.ThreadingHTTPServer.daemon_threads = True
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.end_to_end
+def test_a_server_that_leaks_memory_and_files_fails_by_its_growth(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """150 requests a second keep a file and 64 KiB each; a bound on all processes, or on each, or on one, sees it."""
+    target = {"command": {"run": [sys.executable, "-c", LEAKING, "{port}"]}}
+    scenario = SCENARIO.replace("{rate: 300/s, for: 2 s}", "{rate: 150/s, for: 4 s}").replace("500 ms", "750 ms")
+    criteria = "{rss.growth@steady/*: {below: 4 MiB}, files.growth@steady/main: {below: 20}, rss.max: {below: 1 GiB}}"
+    gate = planned(tmp_path, criteria, scenario=scenario, target=target)
+    result = ran(tmp_path, gate, monkeypatch)
+    outcomes = {each.criterion.id: each.outcome for each in judge_gate(gate, result).criteria if not each.criterion.built_in}
+    assert outcomes == {
+        "rss.growth@steady/*": Outcome.FAIL,
+        "files.growth@steady/main": Outcome.FAIL,
+        "rss.max": Outcome.PASS,
+    }
+    assert "Memory of the target" in {each.title for each in result.exhibits}
+
+
+@pytest.mark.parametrize(
+    ("target", "criterion", "problem"),
+    [
+        ({"url": "http://127.0.0.1:1"}, "rss.max", "rss.max is of processes, and this target has none that we start"),
+        (None, "files.max/mian", "the target has no process 'mian'"),
+        (None, "rss.growth@warmup", "needs 12 samples, .* gives it 2"),
+        (None, "rss.max@fault", "phase"),
+    ],
+)
+def test_resources_that_nobody_can_measure_are_refused_before_anything_runs(
+    tmp_path: Path, target: Any, criterion: str, problem: str
+) -> None:
+    """What runs already has no processes of ours; a wrong name would never be measured."""
+    with pytest.raises(SpecErrors, match=problem) as caught:
+        planned(tmp_path, f"{{{criterion}: {{below: {'20' if 'files' in criterion else '1 GiB'}}}}}", target=target)
+    assert caught.value.problems[0].hint
+    assert caught.value.problems[0].line == 10
 
 
 def test_the_kind_imports_with_the_base_dependencies_alone() -> None:

@@ -145,6 +145,8 @@ def test_a_scenario_that_makes_no_sense_is_an_error_at_its_line(
         ("latency.p99@fault/read_status: {below: 1 s}", "no flow 'read_status'"),
         ("latency.p999@fault: {below: 1 s}", "samples"),
         ("acknowledged.found: {at_most: 0}", "unknown metric"),
+        ("rss.max@fault/node-d: {below: 1 GiB}", "no process 'node-d'"),
+        ("rss.growth@fault: {below: 1 GiB}", "needs 12 samples, and the profile quick gives it 8"),
     ],
 )
 def test_a_criterion_that_can_not_be_measured_is_an_error(tmp_path: Path, criterion: str, message: str) -> None:
@@ -691,8 +693,12 @@ def run(root: Path, gate: PlannedGate) -> tuple[GateResult, dict[str, Outcome]]:
 
 @pytest.mark.end_to_end
 def test_a_killed_node_of_a_sound_federation_recovers(tmp_path: Path) -> None:
-    """Every criterion holds, over evidence that can be read again, and the windows are drawn as asked for and as seen."""
-    result, outcomes = run(tmp_path, planned(tmp_path))
+    """Every criterion holds, over evidence that can be read again, and the windows are drawn as asked for and as seen.
+
+    So it does over the target's own processes: a node that a fault killed is measured again when it is back.
+    """
+    of_processes = "      rss.max@recovery/*: {below: 500 MiB}\n      rss.growth@steady/node-a: {below: 200 MiB}\n"
+    result, outcomes = run(tmp_path, planned(tmp_path, criteria=CRITERIA + of_processes))
     assert result.execution is Execution.COMPLETED
     assert not result.findings
     own = {name: outcome for name, outcome in outcomes.items() if not name.startswith("valid.") or name == "valid.fault"}
@@ -704,6 +710,12 @@ def test_a_killed_node_of_a_sound_federation_recovers(tmp_path: Path) -> None:
     assert 1.6 <= observation["caused"] <= observation["seen_start"] <= 3.6 <= observation["seen_end"]
     latencies = next(exhibit for exhibit in result.exhibits if isinstance(exhibit, Series))
     assert [window.seen for window in latencies.windows] == [False, True, False]
+    memory = next(exhibit for exhibit in result.exhibits if exhibit.title == "Memory of the target")
+    assert isinstance(memory, Series)
+    assert [line.name for line in memory.lines] == ["node-a", "node-b", "node-c"]
+    assert memory.windows == latencies.windows
+    assert (tmp_path / "crash/evidence/resources.csv").is_file()
+    assert "rss.growth@steady/node-b" not in {each.key for each in result.measurements}
 
 
 @pytest.mark.end_to_end
