@@ -29,8 +29,10 @@ def burn():
 def write():
     with open(data + "/written", "wb") as file:
         file.write(os.urandom(4 * 1024 * 1024)); file.flush(); os.fsync(file.fileno())
-def child(): kept.append(subprocess.Popen([sys.executable, "-c", "x = b'x' * 96 * 1024 * 1024\\nprint(1, flush=True)\\ninput()"],
-                                          stdin=subprocess.PIPE, stdout=subprocess.PIPE)); kept[-1].stdout.readline()
+WORKER = "x = b'x' * 96 * 1024 * 1024; print(1, flush=True); input()"
+def child():
+    kept.append(subprocess.Popen([sys.executable, "-c", WORKER], stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+    kept[-1].stdout.readline()
 def end(): kept[-1].communicate(b"\\n")
 print("here", flush=True)
 for line in sys.stdin:
