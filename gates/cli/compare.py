@@ -90,7 +90,7 @@ def compare_command(
         design=_design(pairs),
         tolerance=_tolerance(below, fail_above),
         seed=secrets.randbits(31) if seed is None else seed,
-        evidence=evidence,
+        evidence=_writable(evidence),
         options=_given(
             {
                 "--repo": [repo],
@@ -154,7 +154,7 @@ class Question:
             seed=self.seed,
             tolerance=self.tolerance,
             wishes=self.wishes,
-            evidence=_writable(self.evidence),
+            evidence=self.evidence,
             on_progress=console.progress,
             pythons=trees.pythons,
         )

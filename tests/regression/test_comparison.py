@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from pathlib import Path
 
@@ -120,6 +121,18 @@ def test_an_interpreter_that_is_not_there_is_a_problem(tmp_path: Path) -> None:
 def test_nothing_to_compare_is_a_problem(tmp_path: Path) -> None:
     """A selection that fits no benchmark must not look like a comparison without a slowdown."""
     assert compared(project(tmp_path), wishes=Wishes(only=("nothing",))).problems == ("no benchmark was compared",)
+
+
+@pytest.mark.end_to_end
+def test_a_suite_of_which_nothing_was_run_is_not_said_to_import_nothing(tmp_path: Path) -> None:
+    """Where benchmarks import what they measure themselves, a wrong name or a missing package would look like a wrong tree."""
+    late = "def test_late(benchmark):\n    from pkg import work\n    benchmark(work)\n"
+    made = project(tmp_path, late)
+    assert compared(made, wishes=Wishes(only=("nothing",))).problems == ("no benchmark was compared",)
+    shutil.rmtree(made.base / "pkg")
+    without = compared(made)
+    assert without.problems == ("no benchmark was compared",)
+    assert "No module named 'pkg'" in without.broken["late"]
 
 
 @pytest.mark.end_to_end
