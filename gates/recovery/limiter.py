@@ -12,11 +12,12 @@ import time
 from gates.recovery.configuration import MOST, callable_, number, text, whole
 from gates.recovery.errors import Overloaded
 from gates.recovery.locks import shared_lock
-from gates.recovery.weaving import Step
+from gates.recovery.weaving import SYNC, Awaitable, Step
 
 TYPE_CHECKING = False
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable
+    from collections.abc import Awaitable as AwaitableOf
+    from collections.abc import Callable
 
     from gates.recovery.weaving import Source
 
@@ -61,7 +62,7 @@ class RateLimiter(Step):
         name: str = "rate limiter",
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], object] = time.sleep,
-        sleep_async: Callable[[float], Awaitable[object]] | None = None,
+        sleep_async: Callable[[float], AwaitableOf[object]] | None = None,
     ) -> None:
         self.rate = number("RateLimiter.rate", rate, 1 / MOST)
         self.burst = whole("RateLimiter.burst", burst, 1)
@@ -84,7 +85,14 @@ class RateLimiter(Step):
     def weave(self, source: Source, inner: Callable[[], None]) -> None:
         """Write the admission before the call."""
         source.line(f"{source.waits}{source.bind(self.enter_task if source.waits else self.enter, 'enter')}()")
-        inner()
+        if source.colour != SYNC:
+            inner()
+            return
+        with source.block("try:"):
+            inner()
+        with source.block(f"except {source.bind(Awaitable, 'awaitable')}:"):
+            # It was only looked at, and is called again where it can be awaited.
+            source.line(f"{source.bind(self._give_back, 'give_back')}()", "raise")
 
     def try_acquire(self) -> bool:
         """Take one call's allowance if there is some now and nobody waits."""
@@ -112,6 +120,10 @@ class RateLimiter(Step):
                 await self._sleep_async(delay)
         finally:
             self._queue.pop(ticket, None)
+
+    def _give_back(self) -> None:
+        with self._lock:
+            self._count = max(0, self._count - 1)
 
     def _taken(self) -> bool:
         clock, count = self._clock, self._count

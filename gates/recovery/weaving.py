@@ -144,6 +144,8 @@ def weave(steps: Sequence[Step], function: Callable[P, R]) -> Callable[P, R]:
     colour = colour_of(function)
     if colour == ASYNC_GENERATOR:
         raise ConfigurationError("the decorated object", function, "a function, coroutine function or generator function")
+    if colour == SYNC and _stands_before_a_coroutine(function):
+        return _dressed(_found_out(steps, function), function)
     declared, passed = _signature(function)
     name = getattr(function, "__name__", type(function).__name__)
     wrapper = _assemble(steps, Source(colour, name), function, declared, passed)
@@ -178,6 +180,33 @@ def _marked(function: object) -> bool:
     known = (("asyncio.coroutines", "_is_coroutine"), ("inspect", "_is_coroutine_mark"))
     marks = [(name, getattr(modules.get(module), name, None)) for module, name in known]
     return any(mark is not None and getattr(function, name, None) is mark for name, mark in marks)
+
+
+def _stands_before_a_coroutine(function: object) -> bool:
+    """Whether a plain *function* wraps a coroutine function, as functools.wraps and functools.cache tell.
+
+    What it gives is then an awaitable or, where it runs the coroutine itself, a value: only a call shows which.
+    """
+    known = [function]
+    while (below := getattr(known[-1], "__wrapped__", None)) is not None and all(below is not each for each in known):
+        if colour_of(below) == ASYNC:
+            return True
+        known.append(below)
+    return False
+
+
+def _found_out(steps: Sequence[Step], function: Callable[..., Any]) -> FunctionType:
+    """*function* inside *steps*, in the colour that each call of it turns out to have."""
+    plain, waiting = caller(steps, SYNC), caller(steps, ASYNC)
+
+    def call(*args: Any, **kwargs: Any) -> Any:
+        try:
+            return plain(looked_at, function, *args, **kwargs)
+        except Awaitable as found:
+            first = list(found.args)
+        return waiting(waited_for, first, function, *args, **kwargs)
+
+    return call  # type: ignore[return-value]  # a function is one
 
 
 class Awaitable(BaseException):  # noqa: N818 - no error: it carries an awaitable out of the steps that can't await it

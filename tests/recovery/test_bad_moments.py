@@ -185,6 +185,57 @@ def test_a_policy_calls_again_what_gave_an_awaitable():
     assert (asyncio.run(call()), calls) == (3, [1, 1, 1])
 
 
+@pytest.mark.parametrize("decorated", ["wraps", "cache"])
+def test_a_plain_function_before_a_coroutine_function_is_guarded_to_its_end(decorated):
+    """A decorator in between, by functools.wraps or functools.cache, hides what is below it: it is found out in the call."""
+    if decorated == "cache":
+        between = functools.lru_cache(maxsize=0)(refused_later)
+    else:
+
+        @functools.wraps(refused_later)
+        def between(*args, **kwargs):
+            return refused_later(*args, **kwargs)
+
+    breaker = CircuitBreaker("api", CircuitBreakerConfig(2))
+    guarded = Policy(Retry(2, Constant(0), reraise=True), breaker)(between)
+    with pytest.raises(ConnectionError):
+        asyncio.run(guarded())
+    assert breaker.state is CircuitState.OPEN
+    assert guarded.__wrapped__ is between
+
+
+def test_a_plain_function_that_runs_its_coroutine_function_itself_gives_its_answer():
+    """As asgiref's async_to_sync, which keeps what it wraps: it stays a function."""
+
+    async def later(item: int, *, plus: int = 1) -> int:
+        return item + plus
+
+    @functools.wraps(later)
+    def now(*args, **kwargs):
+        return asyncio.run(later(*args, **kwargs))
+
+    assert CircuitBreaker("api")(now)(1) == 2
+    assert Policy(Retry(2), Bulkhead(1))(now)(1, plus=2) == 3
+
+
+def test_what_turns_out_to_give_an_awaitable_takes_one_allowance():
+    """The look at its colour is not a call."""
+
+    async def later() -> int:
+        return 7
+
+    def without_colour():
+        return later()
+
+    limiter = RateLimiter(1.0, 2, clock=VirtualClock())
+
+    async def calls() -> list[int]:
+        return [await Policy(limiter).call(without_colour) for _ in range(2)]
+
+    assert asyncio.run(calls()) == [7, 7]
+    assert not limiter.try_acquire()
+
+
 def test_a_stop_of_iteration_leaves_a_guarded_block_as_it_is():
     """A generator would make a RuntimeError of it."""
     error, error_async = StopIteration("mine"), StopAsyncIteration("mine")
