@@ -72,6 +72,7 @@ class _Files:
     """Reads a scenario's files for the command line, from the working directory."""
 
     def __init__(self, profile: str) -> None:
+        self.root = Path()
         self._profile = profile
 
     def read(self, path: str, schema: type[T], *, setting: str) -> T:

@@ -24,8 +24,8 @@ from gates.load.reading import read_scenario
 from gates.load.resources import NAMES as RESOURCES
 from gates.load.resources import check_resources, planned_samples
 from gates.load.sampler import Sampler, Taken
-from gates.load.samples import ALL, check_selectors, samples
-from gates.load.scenario import changed
+from gates.load.samples import ALL, check_phases, check_selectors, samples
+from gates.load.scenario import ChangeError, changed
 from gates.load.validity import valid_criteria
 from gates.model import Execution, Finding, GateResult, KindContext, KindPlan, Level, Request, Unit, Window
 from gates.quantity import show
@@ -64,19 +64,24 @@ class LoadKind:
     def plan(self, settings: LoadSettings, context: KindContext) -> KindPlan:
         """Read the scenario and its flows, and work out the samples of each criterion."""
         scenario, load = read_scenario(settings.scenario, context)
-        load = changed(load, rate=settings.rate, seconds=settings.for_)
+        try:
+            load = changed(load, rate=settings.rate, seconds=settings.for_)
+        except ChangeError as error:
+            context.error(error.setting, error.message, error.hint)
+            raise
         if scenario.faults or scenario.invariants:
             context.error("scenario", "it has faults or invariants, which a load gate ignores", "use `kind: validation`")
         _check_endpoints(load, context)
         stored.check_stored(context.criteria, context.root)
         check_resources(context.criteria, context)
         of_the_load = [each for each in context.criteria if each.metric not in stored.GUARDS | RESOURCES]
+        check_phases(load.phases, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
         check_selectors(load, of_the_load, context)
         return KindPlan(
             settings={"load": codec.to_json(load), "proxy": settings.proxy.injection() if settings.proxy else None},
             built_in=valid_criteria(context.criteria),
             samples={
-                **samples(load, context.criteria, load.phases),
+                **samples(load, context.criteria, load.phases, root=context.root),
                 **planned_samples(context.criteria, load.phases, load.seconds),
             },
             seconds=load.seconds + START_AND_STOP,
@@ -167,10 +172,9 @@ class _Gate:
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
         seconds = os.path.relpath(self.request.evidence / "seconds.csv", self.request.root)
         urls = addresses(self.lasting) + self._headers()
-        rate, duration = f"{self.plan.rate:g}/s", f"{self.plan.seconds:g}s"
         command = (
             f"{self.request.command} load {shlex.quote(self.plan.scenario)} {urls}"
-            f" --rate {rate} --duration {duration} --seed {self.request.seed}"
+            f"{_amount(self.plan)} --seed {self.request.seed}"
         )
         alone = command if self.lasting else f"against one that you started: {command}"
         return (f"look at {seconds} for when it happened", alone) if len(outcome.intended) else (alone,)
@@ -179,6 +183,12 @@ class _Gate:
         """The options of `gates load` that give the target's headers, as they were written: no secret is filled in."""
         given = self.request.gate.target.settings.get("headers", {}) if self.request.gate.target else {}
         return "".join(f" --header {shlex.quote(f'{name}: {value}')}" for name, value in given.items())
+
+
+def _amount(plan: LoadPlan) -> str:
+    """The options of `gates load` that give exactly this rate and time; a replay has its own."""
+    rate, seconds = (repr(float(number)).removesuffix(".0") for number in (plan.rate, plan.seconds))
+    return "" if plan.replay else f" --rate {rate}/s --duration {seconds}s"
 
 
 def addresses(urls: Mapping[str, str]) -> str:

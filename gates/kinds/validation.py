@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any, ClassVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,16 +18,16 @@ from gates.faults import FAULTS
 from gates.faults.spec import FaultSpec, overlaps, planned
 from gates.faults.ways import advice, at_odds, controls_of, planes_of
 from gates.fields import Ratio, Settings
-from gates.kinds.course import PHASES, described, faults_window
+from gates.kinds.course import PHASES, described, faults_window, phases_of
 from gates.kinds.failure import failed_to_run
 from gates.kinds.honesty import PERIOD, vital, watched
 from gates.kinds.objectives import AGE, FAULTED, HEALTHY, METRICS, OF_SIGNALS, RETRY_AFTER, telling
 from gates.kinds.trial import TrialPlan, run_trial
-from gates.load.flows import mistake
 from gates.load.metrics import catalogue
+from gates.load.mistakes import mistake
 from gates.load.reading import read_scenario
-from gates.load.resources import check_resources, planned_samples
-from gates.load.samples import ALL, check_selectors, samples
+from gates.load.resources import NAMES, check_resources, planned_samples
+from gates.load.samples import ALL, check_phases, check_selectors, samples
 from gates.load.validity import valid_criteria
 from gates.model import (
     CLIENTS,
@@ -197,7 +198,7 @@ class Validation:
         return KindPlan(
             settings=codec.to_json(trial),
             built_in=(*valid_criteria(context.criteria), _fault_seen()),
-            samples=_Samples(trial, context.target, known).of(context.criteria),
+            samples=_Samples(trial, context.target, known, context.root).of(context.criteria),
             controls=tuple(sorted({each for fault in faults for each in controls_of(FAULTS[fault.name], fault.asked, there)})),
             seconds=load.seconds + START_RETRY_AND_STOP,
             problems=tuple(dict.fromkeys(filter(None, (advice(FAULTS[each.name], each.asked, there) for each in faults)))),
@@ -229,8 +230,14 @@ def _fault_seen() -> Criterion:
 
 def _check_criteria(trial: TrialPlan, known: Mapping[str, Any], context: KindContext) -> None:
     """Report criteria that this scenario can't measure, at their lines."""
-    check_selectors(trial.load, [each for each in context.criteria if each.metric.startswith(_LOAD_METRICS)], context)
+    of_load = [each for each in context.criteria if each.metric.startswith(_LOAD_METRICS)]
     check_resources(context.criteria, context)
+    check_phases(
+        phases_of(trial.load, trial.faults),
+        [each for each in context.criteria if each.metric in NAMES or each in of_load],
+        context,
+    )
+    check_selectors(trial.load, of_load, context)
     signals = context.plugins(registry.SIGNALS)
     measured_by = {metric.name: name for name, invariant in known.items() for metric in invariant.metrics}
     for criterion in context.criteria:
@@ -269,16 +276,19 @@ class _Samples:
     trial: TrialPlan
     target: TargetPlan
     invariants: Mapping[str, Any]
+    root: Path
 
     def of(self, criteria: Sequence[Criterion]) -> dict[str, Samples]:
         """By criterion id; what is not there has enough."""
-        load = self.trial.load
-        start, end = faults_window(self.trial.faults)
-        phases = {**load.phases, "before": (load.warmup, start), "fault": (start, end), "recovery": (end, load.seconds)}
+        load, phases = self.trial.load, phases_of(self.trial.load, self.trial.faults)
         censuses = {metric.name for name in self.trial.invariants for metric in self.invariants[name].metrics}
         own = {each.id: self._own(each, censuses) for each in criteria}
         looks = planned_samples(criteria, phases, load.seconds)
-        return {**looks, **samples(load, criteria, phases), **{name: found for name, found in own.items() if found is not None}}
+        return {
+            **looks,
+            **samples(load, criteria, phases, root=self.root),
+            **{name: found for name, found in own.items() if found is not None},
+        }
 
     def _own(self, criterion: Criterion, censuses: set[str]) -> Samples | None:
         if criterion.metric in _BY_PATH:

@@ -49,10 +49,11 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic_core import InitErrorDetails
 
 from gates.errors import BadFileError
 from gates.fields import Settings
+from gates.load.mistakes import mistake
 from gates.load.template import BUILT_IN, names_in
 
 ANY = "any"
@@ -143,11 +144,6 @@ class FlowsFile(Settings):
 
     version: Literal[1]
     flows: Annotated[dict[Name, Flow], Field(min_length=1)]
-
-
-def mistake(message: str, where: tuple[str | int, ...], value: Any) -> InitErrorDetails:
-    """A validation error at a place of its own, for validators that look at a whole."""
-    return InitErrorDetails(type=PydanticCustomError("mistake", "{text}", {"text": message}), loc=where, input=value)
 
 
 def registered_flows(plugins: Mapping[str, Any]) -> dict[str, Flow]:

@@ -6,11 +6,14 @@ from gates.load.resources import catalogue as resources
 from gates.load.validity import METRICS as VALIDITY
 from gates.model import MetricSpec, Rule, Unit
 
+ANY_PHASE = "*"
+"""Phases of a scenario's own, such as the steps of a shape; `gates.load.samples` knows whether one is there."""
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
 def catalogue(phases: tuple[str, ...] = ("warmup", "steady")) -> tuple[MetricSpec, ...]:
-    """Every metric of a load; *phases* are those that it can be asked for."""
+    """Every metric of a load; *phases* are those that it can be asked for, besides those of a scenario's own."""
+    phases = (*phases, ANY_PHASE)
     return (
         *_timings("latency", "from the intended start to the end", phases),
         MetricSpec("latency.max", Unit.SECONDS, Rule.SINGLE, "The longest latency.", phases=phases, selectors=True),

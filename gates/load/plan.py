@@ -3,8 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
+
+from gates.load.curve import Curve, Piece, curve
+
+EVEN, EXPONENTIAL = "even", "exponential"
+
+
+@dataclass(frozen=True, slots=True)
+class Replay:
+    """Arrivals that were recorded.
+
+    Attributes:
+        file: its path from the repository's root.
+        sha256: of its content when the plan was made, in hex.
+        count: how many of its arrivals come.
+        speed: how many times as fast they come as they were recorded.
+        flows: whether it says which flow each of them is.
+    """
+
+    file: str
+    sha256: str
+    count: int
+    speed: float
+    flows: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -12,14 +35,18 @@ class LoadPlan:
     """Arrivals, what they do, and how.
 
     Attributes:
-        rate: arrivals a second.
+        rate: arrivals a second, on average over all the time.
         seconds: how long arrivals come, with the warm-up.
         warmup: for how long of that the phase is `warmup`; then it is `steady`.
         connections: the most that are open at once, over all endpoints.
         timeout: after how many seconds an answer is given up; also how long the end is waited for.
         mix: weight of each flow.
         flows: definitions of the flows of the mix in the shape of `gates.load.flows`, as plain JSON.
-        shape: of the arrivals; `constant`.
+        shape: of the arrivals; a word of `gates.load.arrivals`.
+        pieces: the rate over time, again and again until the time is over; without any it is always *rate*.
+        gaps: `even` over the curve, or `exponential`: a Poisson process with just as many arrivals.
+        stretches: from and to of parts that have a name, in seconds; each is a phase once the warm-up is over.
+        replay: arrivals that were recorded take the place of the curve.
     """
 
     scenario: str
@@ -32,17 +59,27 @@ class LoadPlan:
     mix: Mapping[str, int]
     flows: Mapping[str, Any]
     shape: str = "constant"
+    pieces: tuple[Piece, ...] = ()
+    gaps: str = EVEN
+    stretches: Mapping[str, tuple[float, float]] = field(default_factory=dict)
+    replay: Replay | None = None
+
+    @property
+    def curve(self) -> Curve:
+        """The rate over time; that of a replay is its mean."""
+        return curve(self.pieces or (Piece(self.seconds, self.rate, self.rate),), self.seconds)
 
     @property
     def arrivals(self) -> int:
         """How many requests are planned."""
-        return int(self.rate * self.seconds + 1e-9)
+        return self.replay.count if self.replay else self.curve.count
 
     @property
     def phases(self) -> dict[str, tuple[float, float]]:
         """From and to of each phase, in seconds of intended start."""
         warmup = {"warmup": (0.0, self.warmup)} if self.warmup else {}
-        return {**warmup, "steady": (self.warmup, self.seconds)}
+        named = {name: (max(start, self.warmup), end) for name, (start, end) in self.stretches.items() if end > self.warmup}
+        return {**warmup, "steady": (self.warmup, self.seconds), **named}
 
     def share(self, flow: str) -> float:
         """The part of the arrivals that *flow* gets; an empty name stands for all."""

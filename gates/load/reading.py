@@ -3,18 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gates import registry
 from gates.load.flows import Flow, FlowsFile, registered_flows
 from gates.load.plan import LoadPlan
-from gates.load.scenario import FlowSources, Scenario, resolve
+from gates.load.recording import Recording, read_recording
+from gates.load.scenario import Scenario, Sources, Surroundings, resolve
 
 T = TypeVar("T")
 
 
 class Reader(Protocol):
-    """The part of `model.KindContext` that is needed."""
+    """The part of `model.KindContext` that is needed; paths are relative to *root*."""
+
+    root: Path
 
     def read(self, path: str, schema: type[T], *, setting: str) -> T: ...
 
@@ -25,10 +29,16 @@ def read_scenario(path: str, reader: Reader, *, setting: str = "scenario") -> tu
     """The scenario at *path* and its plan.
 
     Flows are the scenario's own, then those of the files in `flows_from`, then those of plug-ins. Whatever *reader* raises for
-    a file that can't be used comes through.
+    a file that can't be used comes through; files of data raise BadFileError at file:line:column.
     """
     flows: dict[str, Flow] = registered_flows(reader.plugins(registry.FLOWS))
-    for source in reader.read(path, FlowSources, setting=setting).flows_from:
+    sources = reader.read(path, Sources, setting=setting)
+    for source in sources.flows_from:
         flows |= reader.read(source, FlowsFile, setting=setting).flows
-    scenario = reader.read(path, Scenario.knowing(flows), setting=setting)
+    around = Surroundings(frozenset(flows), _recording(sources.recording, reader.root))
+    scenario = reader.read(path, Scenario.knowing(around), setting=setting)
     return scenario, resolve(scenario, flows, name=path)
+
+
+def _recording(file: str, root: Path) -> Recording | None:
+    return read_recording(root / file, file) if file else None

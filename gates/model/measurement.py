@@ -58,7 +58,7 @@ class MetricSpec:
         summary: one sentence for people.
         quantile: for percentiles, 0.99 and so on.
         at_least: for census, single and factor, the fewest samples that may pass.
-        phases: the phases it can be asked for (`steady`); empty means none.
+        phases: the phases it can be asked for (`steady`); empty means none, and with a `*` among them the kind knows of more.
         selectors: whether `/selector` is meaningful.
     """
 

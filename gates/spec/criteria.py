@@ -26,6 +26,7 @@ from gates.spec.problems import Problem, did_you_mean, got
 
 _UPPER = (Comparator.BELOW, Comparator.AT_MOST)
 _PAIRS_OF_A_SLOWDOWN = 12
+ANY_PHASE = "*"
 _SAMPLES_BEYOND = 10
 _ZERO_ERRORS = 3.7  # requests times limit, below which not even zero errors could pass at 95 %
 
@@ -72,7 +73,7 @@ class CriteriaReader:
         if spec is None:
             self._refuse((name,), f"unknown metric {metric!r}", did_you_mean(metric, (known.name for known in self.catalogue)))
             return None
-        if phase and phase not in spec.phases:
+        if phase and phase not in spec.phases and ANY_PHASE not in spec.phases:
             message = f"unknown phase {phase!r} of {metric}" if spec.phases else f"{metric} has no phases {got(phase)}"
             self._refuse((name,), message, did_you_mean(phase, spec.phases))
             return None

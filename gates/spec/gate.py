@@ -109,7 +109,7 @@ class GateResolver:
             plan: KindPlan = kind.plan(settings, context)
         except (GatesError, ValueError) as error:
             if len(self.problems) == before:
-                message, hint = (error.message, error.hint) if isinstance(error, GatesError) else (str(error), "")
+                message, hint = (error.said, error.hint) if isinstance(error, GatesError) else (str(error), "")
                 self._refuse("", message, hint)
             return None
         return plan

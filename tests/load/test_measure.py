@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,6 @@ from gates.load.measure import measurements
 from gates.load.metrics import catalogue
 from gates.load.outcome import Health, LoadOutcome
 from gates.load.plan import LoadPlan
-from gates.load.samples import samples
 from gates.load.validity import most_lateness, valid_criteria
 from gates.model import Comparator, Comparison, Criterion, Exhibit, Measurement, Rule, Series, Table, Unit, Window
 
@@ -116,35 +115,6 @@ def test_built_in_criteria_are_built_in_and_those_of_the_machine_say_so() -> Non
     assert set(found) == {"valid.unsent", "valid.lateness", "valid.steal", "valid.clock"}
     assert all(each.built_in for each in found.values())
     assert {name for name, each in found.items() if not each.machine} == {"valid.unsent"}
-
-
-def test_planned_samples_are_never_more_than_a_run_gives() -> None:
-    """For each phase and flow the plan promises what the schedule keeps, and not much less."""
-    from gates.load.schedule import schedule
-
-    ids = ["latency.p99", "latency.p99@steady", "latency.p99@steady/a", "errors.ratio@warmup/b", "latency.p99@steady/*"]
-    planned = samples(PLAN, [limit(name, 1.0) for name in ids], PLAN.phases)
-    assert planned["latency.p99"].n == 1600
-    assert planned["latency.p99@steady"].n == 1300
-    arrivals = schedule(PLAN, ["x"], seed=5)
-    steady, warm = arrivals.intended >= 3, arrivals.intended < 3
-    real = {
-        "latency.p99@steady/a": (steady & (arrivals.flow == 0)).sum(),
-        "errors.ratio@warmup/b": (warm & (arrivals.flow == 1)).sum(),
-    }
-    for name, count in real.items():
-        assert count - 10 <= planned[name].n <= count
-    assert planned["latency.p99@steady/*"].n <= 260
-
-
-def test_advice_names_the_smallest_rate_or_time_that_would_do() -> None:
-    """Following it gives enough samples."""
-    wanted = limit("latency.p99@steady/b", 1.0)
-    given = samples(PLAN, [wanted], PLAN.phases)[wanted.id]
-    assert given.n < 1000
-    assert given.advice(1000) == "a rate of 386/s would do, or arrivals for 54 s at 100/s"
-    for better in (replace(PLAN, rate=386.0), replace(PLAN, seconds=54.0)):
-        assert samples(better, [wanted], better.phases)[wanted.id].n >= 1000
 
 
 def test_exhibits_show_limits_phases_flows_and_errors() -> None:

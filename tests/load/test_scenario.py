@@ -12,7 +12,7 @@ from gates.errors import BadFileError
 from gates.load.flows import registered_flows
 from gates.load.plan import LoadPlan
 from gates.load.reading import read_scenario
-from gates.load.scenario import changed
+from gates.load.scenario import ChangeError, changed
 from gates.spec import SpecErrors, read_yaml
 
 PING = {"ping": {"steps": [{"path": "/ping"}]}}
@@ -70,7 +70,9 @@ def test_a_scenario_becomes_a_plan_of_plain_values(tmp_path: Path) -> None:
         ("rate: 120/min", "rate: 120", 3, "a unit is needed"),
         ("quick: 20 s", "quick: -20 s", 3, "greater than 0"),
         ("quick: 20 s", "quick: 2 s", 4, "the warm-up leaves nothing to measure"),
-        ("{rate: 120/min,", "{rate: 120/min, shape: wavy,", 3, "expected 'constant'"),
+        ("{rate: 120/min,", "{rate: 120/min, shape: spik,", 3, "unknown shape; did you mean 'spike'?"),
+        ("{rate: 120/min,", "{rate: 120/min, shape: 7,", 3, "expected 'constant'"),
+        ("{rate: 120/min,", "{rate: 120/min, base: 1/s,", 3, "unknown key"),
         ("warmup: 2 s", "warmup: 2 s\nconections: 9", 5, "did you mean 'connections'?"),
         ("{n}", "{m}", 7, "undefined variable {m}; defined here: {endpoint}, {key}, {n}, {slot}, {uuid}"),
         ("path: /own", "path: own", 7, "match pattern"),
@@ -86,6 +88,104 @@ def test_what_is_wrong_is_told_at_its_line(tmp_path: Path, old: str, new: str, l
     with pytest.raises(SpecErrors) as caught:
         read(tmp_path, RIGHT.replace(old, new))
     assert any(each.line == line and problem in f"{each.message}; {each.hint}" for each in caught.value.problems), caught.value
+
+
+SHAPES = [
+    ("ramp, from: 0/s, to: 0/s, for: 5 s", "a ramp from 0 to 0 has no request"),
+    ("ramp, from: 1/s, to: 9/s, for: -5 s", "greater than 0"),
+    ("ramp, from: 1/s, for: 5 s", "to is missing"),
+    ("ramp, from: 1/s, to: 1000000000/s, for: 5 s", "less than or equal to 200000"),
+    ("ramp, from: 0/s, to: 200000/s, for: 1 d", "requests; expected at most 20,000,000"),
+    ("steps, steps: []", "at least 1 item"),
+    ("steps, steps: [{rate: 5/s}]", "for is missing"),
+    ("steps, steps: [{rate: 5/s, for: 5 s, name: steady}]", "the name of another phase"),
+    ("steps, steps: [{rate: 5/s, for: 5 s, name: a}, {rate: 6/s, for: 5 s, name: a}]", "another step has this name"),
+    ("steps, steps: [{rate: 5/s, for: 5 s, nam: a}]", "did you mean 'name'?"),
+    ("steps, steps: [{rate: 0/s, for: 5 s}]", "no request at all comes"),
+    ("burst, base: 1/s, peak: 9/s, length: 2 s, period: 2 s, for: 9 s", "a burst must be shorter than the period of 2 s"),
+    ("burst, base: 1/s, peak: 9/s, length: 2 s, period: 12 s, for: 9 s", "no burst comes in 9 s"),
+    ("burst, base: 1/s, peak: 9/s, length: 1 us, period: 2 us, for: 9 s", "more than 100,000 changes of the rate"),
+    ("burst, base: 1/s, peak: 0/s, length: 2 s, period: 3 s, for: 9 s", "greater than 0"),
+    ("spike, base: 1/s, peak: 9/s, at: 5 s, length: 5 s, for: 9 s", "the spike ends at 10 s, after the load"),
+    ("poisson, rate: 0/s, for: 9 s", "greater than 0"),
+    ("poisson, rate: 9/s, for: 9 s, gaps: even", "expected 'exponential'"),
+    ("soak, rate: 9/s, for: 2 d", "less than or equal to 86400"),
+    ("replay, file: none.csv", "none.csv: the file is not there"),
+    ("replay, file: there.csv, speed: 0", "greater than 0"),
+    ("replay, file: there.csv, for: 1 h", "the recording lasts 6 s at this speed"),
+    ("replay, file: there.csv, rate: 5/s", "unknown key"),
+    ("replay, file: other.csv", "the recording has the flow 'pang', which the mix does not have; did you mean 'ping'?"),
+    ("replay, file: wrong.csv", "wrong.csv:3:1: this arrival comes before the one above it"),
+]
+
+
+@pytest.mark.parametrize(("arrivals", "problem"), SHAPES)
+def test_every_shape_says_what_is_wrong_with_it(tmp_path: Path, arrivals: str, problem: str) -> None:
+    """At the line of the arrivals, or in the recording at the recording's."""
+    (tmp_path / "there.csv").write_text("at\n0\n2\n4\n")
+    (tmp_path / "other.csv").write_text("at,flow\n0,pang\n9,ping\n")
+    (tmp_path / "wrong.csv").write_text("at\n7\n1\n")
+    with pytest.raises(BadFileError) as caught:
+        read(tmp_path, RIGHT.replace("{rate: 120/min, for: {quick: 20 s, full: 5 min}}", f"{{shape: {arrivals}}}"))
+    if isinstance(caught.value, SpecErrors):
+        assert any(each.line == 3 and problem in f"{each.message}; {each.hint}" for each in caught.value.problems), caught.value
+    else:
+        assert problem in str(caught.value)
+
+
+def shaped(folder: Path, arrivals: str, warmup: str = "0 s") -> LoadPlan:
+    """The plan of a scenario with *arrivals*."""
+    text = RIGHT.replace("{rate: 120/min, for: {quick: 20 s, full: 5 min}}", f"{{shape: {arrivals}}}")
+    return read(folder, text.replace("warmup: 2 s", f"warmup: {warmup}"))
+
+
+def test_steps_choose_by_profile_in_every_key_and_their_names_are_phases(tmp_path: Path) -> None:
+    """A phase begins once the warm-up is over; `rate` of the plan is the average."""
+    plan = shaped(
+        tmp_path,
+        "steps, steps: [{name: low, rate: {quick: 10/s, full: 99/s}, for: 4 s}, {rate: 20/s, for: {quick: 4 s, full: 1 h}}]",
+        "1 s",
+    )
+    assert (plan.rate, plan.seconds, plan.arrivals) == (15, 8, 120)
+    assert plan.phases == {"warmup": (0, 1), "steady": (1, 8), "low": (1, 4)}
+    assert codec.loads(codec.dumps(plan), LoadPlan) == plan
+
+
+@pytest.mark.parametrize(
+    ("arrivals", "count", "phases"),
+    [
+        ("ramp, from: 0/s, to: 20/s, for: 10 s", 100, {"steady"}),
+        ("burst, base: 2/s, peak: 50/s, length: 1 s, period: 5 s, for: 20 s", 4 * 58, {"steady"}),
+        ("spike, base: 2/s, peak: 50/s, at: 5 s, length: 2 s, for: 10 s", 116, {"steady", "spike", "after"}),
+        ("poisson, rate: 10/s, for: 10 s", 100, {"steady"}),
+        ("soak, rate: 10/s, for: 30 s", 300, {"steady", "first", "last"}),
+    ],
+)
+def test_every_shape_has_its_count_and_its_phases(tmp_path: Path, arrivals: str, count: int, phases: set[str]) -> None:
+    """And another average rate or another time stretches all of it."""
+    plan = shaped(tmp_path, arrivals)
+    assert plan.arrivals == count
+    assert set(plan.phases) == phases
+    assert changed(plan, rate=plan.rate * 3).arrivals == pytest.approx(3 * count, abs=1)
+    longer = changed(plan, seconds=plan.seconds * 2)
+    assert longer.arrivals == pytest.approx(2 * count, abs=1)
+    assert longer.phases == {name: (start * 2, end * 2) for name, (start, end) in plan.phases.items()}
+
+
+def test_too_high_a_peak_is_no_change_that_can_be_made(tmp_path: Path) -> None:
+    """The average may be low, the engine's limit is not."""
+    plan = shaped(tmp_path, "spike, base: 2/s, peak: 5000/s, at: 5 s, length: 1 s, for: 10 s")
+    with pytest.raises(ChangeError, match="rate: beyond 200,000 requests a second"):
+        changed(plan, rate=plan.rate * 100)
+
+
+def test_a_recording_s_flows_take_the_place_of_the_weights(tmp_path: Path) -> None:
+    """`for` keeps the beginning; neither the rate nor the time of a recording can be changed from outside."""
+    (tmp_path / "a.csv").write_text("at,flow\n0,ping\n1,ping\n2,own\n30,own\n")
+    plan = shaped(tmp_path, "replay, file: a.csv, for: 5 s, speed: 0.5")
+    assert (plan.arrivals, plan.seconds, plan.mix) == (3, 5, {"ping": 2, "own": 1})
+    with pytest.raises(ChangeError, match="rate: a replay has a rate and a time of its own"):
+        changed(plan, rate=1)
 
 
 def test_a_capture_is_known_to_later_steps_only(tmp_path: Path) -> None:
