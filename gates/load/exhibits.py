@@ -8,17 +8,14 @@ import io
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from gates.load.failure import Failure
 from gates.load.outcome import LoadOutcome
+from gates.load.selection import Outcome, Selection
 from gates.model import Criterion, Exhibit, Limit, Line, Quantiles, Series, Table, Unit, Window
 from gates.quantity import show
 
 GRID = (0.0, 0.1, 0.25, 0.5, 0.75, 0.9, 0.95, 0.99, 0.995, 0.999, 1.0)
 MOST_ROWS = 200_000
-Rows = NDArray[np.bool_]
 
 
 def limits(criteria: Iterable[Criterion], prefix: str = "latency.") -> tuple[Limit, ...]:
@@ -33,26 +30,29 @@ def limits(criteria: Iterable[Criterion], prefix: str = "latency.") -> tuple[Lim
     )
 
 
-def exhibits(outcome: LoadOutcome, *, limits: Sequence[Limit] = (), windows: Sequence[Window] = ()) -> tuple[Exhibit, ...]:
+def exhibits(outcome: Outcome, *, limits: Sequence[Limit] = (), windows: Sequence[Window] = ()) -> tuple[Exhibit, ...]:
     """Plots over time, the quantile curve, and tables of flows, errors and the generator. *windows* are phases or faults."""
-    if not len(outcome.intended):
+    whole = outcome.select()
+    if not whole.count:
         return ()
-    found: list[Exhibit] = [_over_time(outcome, limits, windows), _rates(outcome, windows), _curve(outcome, limits)]
-    found.append(_table("Flows", "flow", outcome, outcome.flows, outcome.flow))
+    found: list[Exhibit] = [_over_time(outcome, limits, windows), _rates(outcome, windows), _curve(whole, limits)]
+    flows = [(name, outcome.select(flows=(index,))) for index, name in enumerate(outcome.flows)]
+    found.append(_table("Flows", "flow", flows, whole))
     if len(outcome.endpoints) > 1:
-        found.append(_table("Endpoints", "endpoint", outcome, outcome.endpoints, outcome.endpoint))
-    if outcome.failures:
-        found.append(_errors(outcome))
-    return (*found, _generator(outcome))
+        endpoints = [(name, outcome.select(endpoints=(index,))) for index, name in enumerate(outcome.endpoints)]
+        found.append(_table("Endpoints", "endpoint", endpoints, whole))
+    if whole.failures:
+        found.append(_errors(outcome, whole))
+    return (*found, _generator(outcome, whole))
 
 
-def write_evidence(outcome: LoadOutcome, folder: Path) -> tuple[Path, ...]:
-    """Write seconds.csv and quantiles.csv, and arrivals.csv.gz when there are at most 200,000; return what was written."""
+def write_evidence(outcome: Outcome, folder: Path) -> tuple[Path, ...]:
+    """Write seconds.csv and quantiles.csv, and arrivals.csv.gz when there are at most 200,000 rows; return what was written."""
     folder.mkdir(parents=True, exist_ok=True)
     seconds, quantiles, arrivals = folder / "seconds.csv", folder / "quantiles.csv", folder / "arrivals.csv.gz"
     seconds.write_text(_csv(_second_rows(outcome)))
     quantiles.write_text(_csv(_quantile_rows(outcome)))
-    if len(outcome.intended) > MOST_ROWS:
+    if not isinstance(outcome, LoadOutcome) or outcome.due > MOST_ROWS:
         return seconds, quantiles
     with arrivals.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed:
         packed.write(_csv(_arrival_rows(outcome)).encode())
@@ -62,78 +62,64 @@ def write_evidence(outcome: LoadOutcome, folder: Path) -> tuple[Path, ...]:
 # --- plots ------------------------------------------------------------------------------------------------------------
 
 
-def _by_second(outcome: LoadOutcome) -> Iterator[tuple[int, Rows]]:
-    seconds = np.floor(outcome.intended).astype(np.int64)
-    return ((int(second), seconds == second) for second in np.unique(seconds))
-
-
-def _over_time(outcome: LoadOutcome, limits: Sequence[Limit], windows: Sequence[Window]) -> Series:
+def _over_time(outcome: Outcome, limits: Sequence[Limit], windows: Sequence[Window]) -> Series:
     lines: dict[str, list[tuple[float, float]]] = {"p50": [], "p99": []}
-    for second, rows in _by_second(outcome):
-        timed = rows & outcome.timed
-        if timed.any():
+    for second, chosen in outcome.by_block():
+        latency = chosen.latency
+        if latency.count:
             for name, quantile in (("p50", 0.5), ("p99", 0.99)):
-                lines[name].append((second + 0.5, _quantile(outcome.latency[timed], quantile)))
+                lines[name].append((second + outcome.block / 2, latency.quantile(quantile)))
     drawn = tuple(Line(name, tuple(points)) for name, points in lines.items())
     return Series("Latency over time", Unit.SECONDS, drawn, tuple(limits), tuple(windows), logarithmic=True)
 
 
-def _rates(outcome: LoadOutcome, windows: Sequence[Window]) -> Series:
+def _rates(outcome: Outcome, windows: Sequence[Window]) -> Series:
     right, wrong = [], []
-    for second, rows in _by_second(outcome):
-        right.append((second + 0.5, float(np.count_nonzero(rows & outcome.right))))
-        wrong.append((second + 0.5, float(np.count_nonzero(rows & ~outcome.right))))
+    for second, chosen in outcome.by_block():
+        middle, answered = second + outcome.block / 2, chosen.right
+        right.append((middle, answered / outcome.block))
+        wrong.append((middle, (chosen.count - answered) / outcome.block))
     lines = (Line("right answers", tuple(right)), Line("errors", tuple(wrong)))
     return Series("Arrivals by what became of them", Unit.RATE, lines, (), tuple(windows))
 
 
-def _curve(outcome: LoadOutcome, limits: Sequence[Limit]) -> Quantiles:
-    timed = outcome.timed
-    served = timed & ~np.isnan(outcome.sent)
-    columns = (("latency", outcome.latency[timed]), ("service time", outcome.service[served]))
-    lines = (Line(name, tuple((q, _quantile(values, q)) for q in GRID)) for name, values in columns if len(values))
+def _curve(whole: Selection, limits: Sequence[Limit]) -> Quantiles:
+    samples = (("latency", whole.latency), ("service time", whole.service))
+    lines = (Line(name, tuple((q, sample.quantile(q)) for q in GRID)) for name, sample in samples if sample.count)
     return Quantiles("Latency by quantile", Unit.SECONDS, tuple(lines), tuple(limits))
-
-
-def _quantile(values: NDArray[np.float64], quantile: float) -> float:
-    return float(np.quantile(values, quantile, method="inverted_cdf"))
 
 
 # --- tables -----------------------------------------------------------------------------------------------------------
 
 
-def _table(title: str, what: str, outcome: LoadOutcome, names: Sequence[str], column: NDArray[np.int16]) -> Table:
-    rows = [(name, *_row(outcome, column == index)) for index, name in enumerate(names)]
-    if len(names) > 1:
-        rows.append(("all", *_row(outcome, np.ones(len(column), dtype=np.bool_))))
+def _table(title: str, what: str, parts: Sequence[tuple[str, Selection]], whole: Selection) -> Table:
+    rows = [(name, *_row(chosen)) for name, chosen in parts]
+    if len(parts) > 1:
+        rows.append(("all", *_row(whole)))
     return Table(title, (what, "arrivals", "errors", "p50", "p90", "p99", "longest"), tuple(rows))
 
 
-def _row(outcome: LoadOutcome, rows: Rows) -> tuple[str, ...]:
-    count, errors = int(np.count_nonzero(rows)), int(np.count_nonzero(rows & ~outcome.right))
-    timed = outcome.latency[rows & outcome.timed]
-    times = [show(_quantile(timed, q), Unit.SECONDS) if len(timed) else "none" for q in (0.5, 0.9, 0.99, 1.0)]
-    return (f"{count:,}", f"{errors:,}", *times)
+def _row(chosen: Selection) -> tuple[str, ...]:
+    latency = chosen.latency
+    times = [show(latency.quantile(q), Unit.SECONDS) if latency.count else "none" for q in (0.5, 0.9, 0.99, 1.0)]
+    return (f"{chosen.count:,}", f"{chosen.count - chosen.right:,}", *times)
 
 
-def _errors(outcome: LoadOutcome) -> Table:
-    rows = tuple(
-        (kind.word, f"{count:,}", (outcome.examples.get(kind) or ("",))[0]) for kind, count in outcome.failures.items()
-    )
+def _errors(outcome: Outcome, whole: Selection) -> Table:
+    rows = tuple((kind.word, f"{count:,}", (outcome.examples.get(kind) or ("",))[0]) for kind, count in whole.failures.items())
     return Table("Errors", ("class", "arrivals", "an example"), rows)
 
 
-def _generator(outcome: LoadOutcome) -> Table:
-    health, lateness = outcome.health, np.maximum(outcome.lateness, 0)
-    due = len(outcome.intended)
+def _generator(outcome: Outcome, whole: Selection) -> Table:
+    health, lateness = outcome.health, whole.lateness
     rows = (
         ("planned", f"{outcome.planned:,}"),
-        ("became due", f"{due:,}"),
-        ("sent", f"{int(np.count_nonzero(~np.isnan(outcome.sent))):,}"),
-        ("answered right", f"{int(np.count_nonzero(outcome.right)):,}"),
-        ("never sent", f"{outcome.unsent:,}"),
-        ("lateness p50", show(_quantile(lateness, 0.5), Unit.SECONDS)),
-        ("lateness p99", show(_quantile(lateness, 0.99), Unit.SECONDS)),
+        ("became due", f"{whole.count:,}"),
+        ("sent", f"{whole.sent:,}"),
+        ("answered right", f"{whole.right:,}"),
+        ("never sent", f"{whole.failures.get(Failure.UNSENT, 0):,}"),
+        ("lateness p50", show(lateness.quantile(0.5), Unit.SECONDS)),
+        ("lateness p99", show(lateness.quantile(0.99), Unit.SECONDS)),
         ("processor time of the generator", f"{health.cpu:.0%} of one core"),
         ("time taken by the hypervisor", "unknown" if health.steal is None else show(health.steal, Unit.RATIO)),
         ("step of the clock", show(health.clock_jump, Unit.SECONDS)),
@@ -154,25 +140,21 @@ def _csv(rows: _Cells) -> str:
     return text.getvalue()
 
 
-def _second_rows(outcome: LoadOutcome) -> Iterator[Sequence[object]]:
+def _second_rows(outcome: Outcome) -> Iterator[Sequence[object]]:
     yield ("second", "arrivals", "errors", "p50_s", "p90_s", "p99_s", "longest_s", "lateness_p99_s")
-    for second, rows in _by_second(outcome):
-        timed = outcome.latency[rows & outcome.timed]
-        times = [f"{_quantile(timed, q):.6f}" if len(timed) else "" for q in (0.5, 0.9, 0.99, 1.0)]
-        errors = int(np.count_nonzero(rows & ~outcome.right))
-        lateness = _quantile(np.maximum(outcome.lateness[rows], 0), 0.99)
-        yield (second, int(np.count_nonzero(rows)), errors, *times, f"{lateness:.6f}")
+    for second, chosen in outcome.by_block():
+        latency = chosen.latency
+        times = [f"{latency.quantile(q):.6f}" if latency.count else "" for q in (0.5, 0.9, 0.99, 1.0)]
+        yield (int(second), chosen.count, chosen.count - chosen.right, *times, f"{chosen.lateness.quantile(0.99):.6f}")
 
 
-def _quantile_rows(outcome: LoadOutcome) -> Iterator[Sequence[object]]:
+def _quantile_rows(outcome: Outcome) -> Iterator[Sequence[object]]:
     yield ("flow", "quantile", "latency_s")
-    for name, rows in (
-        ("", outcome.timed),
-        *((name, outcome.timed & (outcome.flow == i)) for i, name in enumerate(outcome.flows)),
-    ):
-        values = outcome.latency[rows]
-        for quantile in GRID if len(values) else ():
-            yield (name, quantile, f"{_quantile(values, quantile):.6f}")
+    parts = ((name, outcome.select(flows=(index,))) for index, name in enumerate(outcome.flows))
+    for name, chosen in (("", outcome.select()), *parts):
+        latency = chosen.latency
+        for quantile in GRID if latency.count else ():
+            yield (name, quantile, f"{latency.quantile(quantile):.6f}")
 
 
 def _arrival_rows(outcome: LoadOutcome) -> Iterator[Sequence[object]]:

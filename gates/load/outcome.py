@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
 from numpy.typing import NDArray
 
 from gates.load.failure import WAITED, Failure
+from gates.load.selection import RowSelection
+from gates.load.statistics import block_length
 from gates.model import Operation
 
 
@@ -28,6 +29,12 @@ class Health:
     steal: float | None
     clock_jump: float
     pacing: str
+
+    def worse(self, other: Health) -> Health:
+        """The worse of both in everything; what one could not read is unknown."""
+        steal = None if self.steal is None or other.steal is None else max(self.steal, other.steal)
+        pacing = self.pacing if self.pacing == other.pacing else f"{self.pacing}, {other.pacing}"
+        return Health(max(self.cpu, other.cpu), steal, max(self.clock_jump, other.clock_jump), pacing)
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,5 +116,41 @@ class LoadOutcome:
     @property
     def failures(self) -> Mapping[Failure, int]:
         """How many rows ended in each class of failure."""
-        counted = Counter(self.failure.tolist())
-        return {kind: counted[kind] for kind in Failure if kind is not Failure.NONE and counted[kind]}
+        return self.select().failures
+
+    @property
+    def due(self) -> int:
+        return len(self.intended)
+
+    @property
+    def block(self) -> int:
+        return block_length(float(self.intended[-1])) if self.due else 1
+
+    def select(
+        self,
+        start: float = -np.inf,
+        end: float = np.inf,
+        *,
+        flows: Collection[int] | None = None,
+        endpoints: Collection[int] | None = None,
+    ) -> RowSelection:
+        """As `Outcome.select`."""
+        part = slice(*np.searchsorted(self.intended, [start, end]))
+        found = self._rows().where(part)
+        if flows is None and endpoints is None:
+            return found
+        rows = np.ones(found.count, dtype=np.bool_)
+        for column, wanted in ((self.flow, flows), (self.endpoint, endpoints)):
+            if wanted is not None:
+                rows &= np.isin(column[part], list(wanted))
+        return found.where(rows)
+
+    def by_block(self) -> Iterator[tuple[float, RowSelection]]:
+        """As `Outcome.by_block`."""
+        rows, number = self._rows(), np.floor(self.intended / self.block)
+        starts = np.flatnonzero(np.diff(number, prepend=-1.0))
+        for begin, end in zip(starts, [*starts[1:], len(number)], strict=True):
+            yield float(number[begin] * self.block), rows.where(slice(begin, end))
+
+    def _rows(self) -> RowSelection:
+        return RowSelection(self.intended, self.dispatched, self.sent, self.completed, self.failure, self.block)

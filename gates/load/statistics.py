@@ -36,12 +36,14 @@ class Bins:
     """How many values each block of time has in each bucket.
 
     Attributes:
-        lows, highs: the edges of each bucket, in seconds, in order.
+        values: what stands for each bucket when a percentile falls into it, in seconds, in order.
+        lows, highs: between what the values of each bucket lie for sure.
         block: of each entry, the number of its block.
         bin: of each entry, the index of its bucket.
         count: of each entry, how many values; each pair of block and bucket comes any number of times.
     """
 
+    values: _Floats
     lows: _Floats
     highs: _Floats
     block: _Ints
@@ -77,7 +79,7 @@ def percentiles(
 
 
 def binned_percentiles(bins: Bins, quantiles: Sequence[float], *, seed: int) -> list[tuple[float, Interval]]:
-    """As `percentiles`, of counted values: a percentile is the upper edge of its bucket, an interval runs from a lower edge to
+    """As `percentiles`, of counted values: a percentile is the value of its bucket, an interval runs from a lower edge to
     an upper one, so that it is never narrower than that of the values themselves.
     """
     reached = np.cumsum(np.bincount(bins.bin, bins.count, len(bins.lows))).astype(np.int64)
@@ -90,7 +92,7 @@ def binned_percentiles(bins: Bins, quantiles: Sequence[float], *, seed: int) -> 
         interval = Interval(
             float(bins.lows[min(low, resampled_low)]), float(bins.highs[max(high, resampled_high)]), LEVEL, METHOD
         )
-        found.append((float(bins.highs[value]), interval))
+        found.append((float(bins.values[value]), interval))
     return found
 
 
