@@ -13,6 +13,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from functools import partial
+from typing import Generic, TypeVar
 
 import uvloop
 
@@ -24,8 +26,10 @@ from gates.load.pacing import pacer
 from gates.load.plan import LoadPlan
 from gates.load.pool import Pool, resolved
 from gates.load.program import programs
-from gates.load.recorder import RowRecorder
+from gates.load.recorder import Recorder, RowRecorder
 from gates.load.schedule import Schedule, schedule
+from gates.load.tally import Tally, grid
+from gates.load.tally_recorder import TallyRecorder
 
 HEAD_START = 0.05
 SWEEP = 0.05
@@ -34,6 +38,7 @@ SWITCH_INTERVAL = 0.0005
 
 OnStart = Callable[[float], None]
 OnSecond = Callable[[SecondReport], None]
+Left = TypeVar("Left")
 
 
 class LoadError(GatesError):
@@ -59,8 +64,30 @@ def run_load(
     start. Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
     """
     arrivals = schedule(plan, _checked(plan, endpoints), seed=seed)
+    keep = partial(RowRecorder, record=record)
+    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}))
+
+
+def tally_load(
+    plan: LoadPlan,
+    endpoints: Mapping[str, str],
+    *,
+    seed: int,
+    on_start: OnStart | None = None,
+    on_second: OnSecond | None = None,
+    stop: threading.Event | None = None,
+    headers: Mapping[str, str] | None = None,
+) -> Tally:
+    """As `run_load`, and keep counts in place of rows: for runs of any length. `plan.phases` can be measured."""
+    arrivals = schedule(plan, _checked(plan, endpoints), seed=seed)
+    divided = grid(float(arrivals.intended[-1]), plan.phases, arrivals.flows, arrivals.endpoints)
+    keep = partial(TallyRecorder, grid=divided)
+    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}))
+
+
+def _ran(run: _Run[Left]) -> Left:
     with uvloop_runner() as runner, _undisturbed():
-        return runner.run(_Run(plan, endpoints, arrivals, seed, record, on_start, on_second, stop, headers or {}).run())
+        return runner.run(run.run())
 
 
 def _checked(plan: LoadPlan, endpoints: Mapping[str, str]) -> tuple[str, ...]:
@@ -78,7 +105,7 @@ def _checked(plan: LoadPlan, endpoints: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(endpoints)
 
 
-class _Run:
+class _Run(Generic[Left]):
     """One run, from the first arrival to the last answer."""
 
     def __init__(
@@ -87,7 +114,7 @@ class _Run:
         endpoints: Mapping[str, str],
         arrivals: Schedule,
         seed: int,
-        record: bool,
+        keep: Callable[[Schedule, float], Recorder[Left]],
         on_start: OnStart | None,
         on_second: OnSecond | None,
         stop: threading.Event | None,
@@ -97,7 +124,7 @@ class _Run:
         self._endpoints = endpoints
         self._arrivals = arrivals
         self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers)
-        self._record = record
+        self._keep = keep
         self._on_start = on_start
         self._on_second = on_second
         self._stop = stop
@@ -107,13 +134,13 @@ class _Run:
         self._errors = 0
         self._seconds_told = 0
 
-    async def run(self) -> LoadOutcome:
+    async def run(self) -> Left:
         loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
         self._zero = zero = time.monotonic() + HEAD_START
         self._due = (self._arrivals.intended + zero).tolist()
         self._endpoint_of = self._arrivals.endpoint.tolist()
-        self._recorder = RowRecorder(self._arrivals, zero, record=self._record)
+        self._recorder = self._keep(self._arrivals, zero)
         self._pools = self._made_pools()
         self._pacer = pacer(loop, self._tick)
         before = Reading.now()

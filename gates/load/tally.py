@@ -73,7 +73,7 @@ class Grid:
 def grid(last: float, phases: Mapping[str, tuple[float, float]], flows: Sequence[str], endpoints: Sequence[str]) -> Grid:
     """Blocks up to the intended start *last*, cut again where one of *phases* begins or ends."""
     length = block_length(last)
-    cuts = {float(edge) for span in phases.values() for edge in span if 0 < edge <= last}
+    cuts = {float(edge) for span in phases.values() for edge in span if 0 < edge < last + length}
     edges = sorted({*np.arange(0.0, last + length + 1e-9, length).tolist(), *cuts})
     return Grid(tuple(edges), tuple(flows), tuple(endpoints), length)
 

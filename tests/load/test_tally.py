@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from odd_server import odd_server
 
+from gates.load.engine import tally_load
 from gates.load.exhibits import exhibits, write_evidence
 from gates.load.failure import Failure
 from gates.load.measure import measurements
@@ -187,3 +189,15 @@ def test_what_was_written_to_the_file_comes_back(batches: list[list[int]]) -> No
 def test_a_day_has_no_more_blocks_than_an_hour(seconds: float, length: int) -> None:
     """So that neither memory nor the bootstrap grows with it."""
     assert block_length(seconds) == length
+
+
+def test_a_run_on_a_real_server_is_counted_whole() -> None:
+    """Planned is due is sent is counted, with the flows and phases of the plan."""
+    step = {"path": "/right", "check": {"json": {"ok": True}}}
+    plan = LoadPlan("", "", 400.0, 0.5, 0.1, 10, 2.0, {"a": 3, "b": 1}, {"a": {"steps": [step]}, "b": {"steps": [step]}})
+    with odd_server() as url:
+        tally = tally_load(plan, {"main": url}, seed=1)
+    found = {each.key: each for each in measurements(tally, phases=plan.phases, seed=1)}
+    assert (tally.planned, tally.due, tally.select().sent, tally.select().right) == (200, 200, 200, 200)
+    assert found["latency.p50@steady/a"].n == 120
+    assert found["requests.count@warmup"].value == 40
