@@ -38,8 +38,9 @@ def spread(calibrations: Sequence[T], others: Sequence[T]) -> list[T]:
     return order
 
 
-def pytest_configure() -> None:
-    """Stay on one CPU where the system lets us: a move in the middle of a round is noise."""
+def pytest_configure(config: pytest.Config) -> None:
+    """Stay on one CPU where the system lets us: a move in the middle of a round is noise. Know the comparison's own mark."""
+    config.addinivalue_line("markers", "unpinned: a benchmark that one CPU is not enough for")
     if hasattr(os, "sched_setaffinity"):
         os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
 

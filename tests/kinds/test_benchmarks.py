@@ -161,6 +161,16 @@ def test_a_skipped_benchmark_is_missed(tmp_path: Path) -> None:
     assert any("later did not run" in finding.message for finding in result.findings)
 
 
+@pytest.mark.end_to_end
+def test_the_mark_of_what_one_cpu_is_not_enough_for_is_known(tmp_path: Path) -> None:
+    """Also to a pytest that takes an unknown mark for an error: the comparison knows the mark, and so must the ratios."""
+    (tmp_path / "pytest.ini").write_text("[pytest]\naddopts = --strict-markers\nfilterwarnings = error\n", encoding="utf-8")
+    marked = SUITE.replace("def test_twenty_times", "@pytest.mark.unpinned\ndef test_twenty_times")
+    result, _ = measured(tmp_path, marked)
+    assert result.execution is Execution.COMPLETED, result.reason
+    assert "ratio/work.twenty_times" in values(result)
+
+
 def test_a_suite_that_is_not_there_is_an_error_of_the_spec(tmp_path: Path) -> None:
     """The path is checked before the run."""
     with pytest.raises(SpecErrors, match="there is no nowhere"):
