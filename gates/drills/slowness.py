@@ -16,11 +16,9 @@ _PLUGIN = '''"""A seeded defect: a call through {primitive} takes longer by {cal
 import functools
 import json
 import time
-import timeit
 from pathlib import Path
 
 from gates.recovery import {primitive}
-
 
 
 def answer():
@@ -34,7 +32,18 @@ def plain():
         return 0
 
 
-SECONDS = {calls!r} * min(timeit.repeat(plain, number=50_000, repeat=5)) / 50_000
+def timed(function, *arguments, **named):
+    """The least seconds a call, passed on as the benchmark's own loop does, which takes as long as the call itself."""
+    least = float("inf")
+    for _ in range(5):
+        begin = time.perf_counter()
+        for _ in range(50_000):
+            function(*arguments, **named)
+        least = min(least, (time.perf_counter() - begin) / 50_000)
+    return least
+
+
+SECONDS = {calls!r} * timed(plain)
 weave = {primitive}.__call__
 calls, added = 0, 0.0
 
