@@ -35,6 +35,18 @@ from gates.report.render import render_all
 
 GATES = [sys.executable, "-m", "gates"]
 FEW, MANY = 2, 10
+# a call takes from 1 µs to 2 ms
+COMPARED = {
+    "work.py": "def work(times):\n    for _ in range(times):\n        pass\n",
+    "benchmarks/test_work.py": """
+import pytest
+from work import work
+
+@pytest.mark.parametrize("number", range(50))
+def test_work(benchmark, number):
+    benchmark(work, round(50 * 2000 ** (number / 49)))
+""",
+}
 NOW = datetime(2026, 1, 1, tzinfo=UTC).isoformat()
 
 
@@ -51,6 +63,8 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         report = large_report(10_000)
         show("a report of 10,000 criteria, all formats", 2.0, timed(repeat, lambda: render_all(report, Path(folder))))
+    with tempfile.TemporaryDirectory() as folder:
+        show("a comparison of 50 benchmarks without a change", 90.0, comparisons(Path(folder), min(repeat, 5)))
 
 
 def engine(root: Path, repeat: int) -> None:
@@ -83,6 +97,19 @@ def run_chain(root: Path, count: int) -> None:
     spec.parent.mkdir(exist_ok=True)
     spec.write_text("\n".join(lines) + "\n")
     call([*GATES, "-q", "run"], cwd=root)
+
+
+def comparisons(root: Path, repeat: int) -> list[float]:
+    """Seconds of *repeat* comparisons of two commits with the same code and 50 benchmarks."""
+    git = ["git", "-c", "user.name=nobody", "-c", "user.email=nobody@example.org"]
+    call([*git, "init", "--quiet"], cwd=root)
+    for name, text in COMPARED.items():
+        (root / name).parent.mkdir(exist_ok=True)
+        (root / name).write_text(text)
+    call([*git, "add", "."], cwd=root)
+    for message in ("before", "after"):
+        call([*git, "commit", "--quiet", "--allow-empty", "-m", message], cwd=root)
+    return [_timed(lambda: call([*GATES, "-q", "compare", "HEAD~1", "HEAD"], cwd=root)) for _ in range(repeat)]
 
 
 def large_report(cases: int) -> Report:
