@@ -5,12 +5,15 @@ from __future__ import annotations
 import os
 import secrets
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from gates.cli.columns import aligned
 from gates.cli.console import console
 from gates.errors import Exit, UsageError
 from gates.model import Unit
@@ -36,6 +39,9 @@ PATIENCE = 0.1
 @click.option("--connections", type=click.IntRange(1, 10_000), help="The most connections at once; else the scenario's.")
 @click.option("--duration", metavar="TIME", help="For how long requests come, such as 30s; else the scenario's.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), help="Of the order of flows and the keys; else drawn.")
+@click.option("--pacing", type=click.Choice(["timer", "spin"]), help="spin: lateness of microseconds, for a core of its own.")
+@click.option("--ca", metavar="FILE", help="Authorities in PEM that the target's certificate may be signed by.")
+@click.option("--closed", is_flag=True, help="No rate: ask again as soon as answered, for what the target does at most.")
 @click.option("--profile", default="quick", help="Whose values of the scenario: quick, standard or full.", show_default=True)
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
 def load_command(
@@ -46,6 +52,9 @@ def load_command(
     connections: int | None,
     duration: str | None,
     seed: int | None,
+    pacing: str | None,
+    ca: str | None,
+    closed: bool,
     profile: str,
     as_json: bool,
 ) -> int:
@@ -60,9 +69,12 @@ def load_command(
     seconds = _number(duration, Unit.SECONDS, "--duration", " s")
     per_second = _number(rate, Unit.RATE, "--rate", "/s")
     plan = changed(_read(scenario, profile), rate=per_second, seconds=seconds, connections=connections)
+    plan = replace(plan, pacing=pacing or plan.pacing, ca=plan.ca if ca is None else ca)
     seed = secrets.randbits(32) if seed is None else seed
+    if closed:
+        return int(_closed(plan, endpoints, seed, given, as_json, rate))
     console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
-    outcome, interrupted = _run(plan, endpoints, seed, given)
+    outcome, interrupted = _run(partial(_open_loop, plan, endpoints, seed, given))
     report = _judged(plan, outcome, seed)
     console.data(_json(report, outcome, seed) if as_json else _text(plan, outcome, report))
     return int(_code(outcome, report, interrupted))
@@ -140,16 +152,38 @@ def _number(text: str | None, unit: Unit, option: str, implied: str) -> float | 
     return number
 
 
-def _run(plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str]) -> tuple[LoadOutcome, bool]:
-    """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured."""
+def _open_loop(
+    plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str], stop: threading.Event
+) -> LoadOutcome:
     from gates.load.engine import run_load
 
+    return run_load(plan, endpoints, seed=seed, headers=headers, on_second=_tell, stop=stop)
+
+
+def _closed(
+    plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str], as_json: bool, rate: str | None
+) -> Exit:
+    from gates.cli import closed
+    from gates.load.closed import run_closed
+
+    if rate is not None:
+        raise UsageError("a closed loop has no rate", location="--rate", hint="leave out --rate, or --closed")
+    console.talk(f"{plan.connections} connections ask again as soon as they are answered, for {plan.seconds:g} s, seed {seed}")
+    outcome, interrupted = _run(
+        lambda stop: run_closed(plan, endpoints, seed=seed, headers=headers, on_second=_tell, stop=stop)
+    )
+    console.data(closed.as_json(outcome, seed) if as_json else closed.as_text(outcome))
+    return Exit.INTERRUPTED if interrupted else closed.code(outcome)
+
+
+def _run(load: Callable[[threading.Event], T]) -> tuple[T, bool]:
+    """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured."""
     stop, ended = threading.Event(), threading.Event()
-    left: list[LoadOutcome | BaseException] = []
+    left: list[T | BaseException] = []
 
     def work() -> None:
         try:
-            left.append(run_load(plan, endpoints, seed=seed, headers=headers, on_second=_tell, stop=stop))
+            left.append(load(stop))
         except BaseException as error:
             left.append(error)
         finally:
@@ -236,7 +270,7 @@ def _text(plan: LoadPlan, outcome: LoadOutcome, report: GateReport) -> str:
     keys = {f"{name}@{phase}" if phase else name for name in ("latency.p50", "latency.p90", "latency.p99", "errors.ratio")}
     rows = [_interval(each) for each in report.result.measurements if each.key in keys]
     return "\n\n".join(
-        [_aligned(f"Intervals{f' ({phase})' if phase else ''}", ("metric", "value", "95 % interval"), rows), *blocks]
+        [aligned(f"Intervals{f' ({phase})' if phase else ''}", ("metric", "value", "95 % interval"), rows), *blocks]
     )
 
 
@@ -249,18 +283,4 @@ def _interval(measurement: Measurement) -> tuple[str, ...]:
 
 
 def _drawn(table: Table) -> str:
-    return _aligned(table.title, table.columns, table.rows)
-
-
-def _aligned(title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Plain columns: names to the left, the rest to the right."""
-    everything = [columns, *rows]
-    widths = [max(len(row[index]) for row in everything) for index in range(len(columns))]
-    lines = [
-        "  ".join(
-            cell.ljust(width) if index == 0 else cell.rjust(width)
-            for index, (cell, width) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in everything
-    ]
-    return "\n".join([title, *("  " + line.rstrip() for line in lines)])
+    return aligned(table.title, table.columns, table.rows)

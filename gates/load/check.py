@@ -18,12 +18,22 @@ Condition = Callable[[Any, Values], str]
 _HEADER = "header:"
 _OPTIONAL = "?"
 _SHOWN = 80
+_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
 
 
 class Checker:
-    """What a step's response must be. `wants_headers` says whether it needs them at all."""
+    """What a step's response must be.
 
-    __slots__ = ("_captures", "_contains", "_headers", "_json", "_last_right", "_parses", "_status", "wants_headers", "wanted")
+    Attributes:
+        wants_headers, needs_body: whether it looks at them at all.
+        wanted: the names that are filled in for each arrival.
+        repeats: whether the same response is right again whatever the arrival: nothing is filled in, nothing captured.
+    """
+
+    __slots__ = (
+        "_captures", "_contains", "_headers", "_json", "_last_right", "_parses", "_status",
+        "needs_body", "repeats", "wants_headers", "wanted",
+    )  # fmt: skip
 
     def __init__(self, check: Check, captures: Mapping[str, str], constants: Values) -> None:
         status = check.status
@@ -35,7 +45,9 @@ class Checker:
         self._captures = [(name, place.rstrip(_OPTIONAL), place.endswith(_OPTIONAL)) for name, place in captures.items()]
         self._parses = bool(self._json) or any(not place.startswith(_HEADER) for place in captures.values())
         self.wants_headers = bool(self._headers) or any(place.startswith(_HEADER) for place in captures.values())
+        self.needs_body = bool(self._contains) or self._parses
         self.wanted = frozenset().union(*_wanted(check, constants))
+        self.repeats = not (self.wanted or self._captures)
         self._last_right: bytes | None = None
 
     def look(self, code: int, headers: Headers, body: bytes, values: dict[str, str]) -> Found | None:
@@ -46,8 +58,10 @@ class Checker:
         if body == self._last_right:
             # the same bytes passed all these checks before, and nothing in them depends on the arrival
             return None
-        found = self._look_at_headers(headers, values) or self._look_at_body(headers, body, values)
-        if found is None and not (self.wanted or self.wants_headers or self._captures):
+        found = self._look_at_headers(headers, values) if self._headers else None
+        if found is None and (self.needs_body or self._captures):
+            found = self._look_at_body(headers, body, values)
+        if found is None and self.repeats and not self.wants_headers:
             self._last_right = body
         return found
 
@@ -65,13 +79,13 @@ class Checker:
         if not self._parses:
             return self._capture(headers, None, values)
         try:
-            document = json.loads(body)
+            document = _document(body)
         except (ValueError, RecursionError):
             return Failure.BODY, f"expected JSON, got {_short(body)}"
         for steps, path, condition in self._json:
             if problem := condition(_at(document, steps), values):
                 return Failure.BODY, f"{path}: {problem} in {_short(body)}"
-        return self._capture(headers, document, values)
+        return self._capture(headers, document, values) if self._captures else None
 
     def _keep_of_refusal(self, headers: Headers, values: dict[str, str]) -> None:
         """What a refused request may say of itself: optional captures from headers."""
@@ -101,6 +115,16 @@ def _steps(path: str) -> tuple[str, ...]:
     if path.startswith("/"):
         return tuple(step.replace("~1", "/").replace("~0", "~") for step in path[1:].split("/"))
     return tuple(path.split("."))
+
+
+def _document(body: bytes) -> Any:
+    """What *body* says, by the shortest way where it is plain UTF-8 without white space around it. Raises ValueError."""
+    try:
+        text = body.decode()
+        document, end = _scan(text, 0)
+    except (ValueError, StopIteration):
+        return json.loads(body)
+    return document if end == len(text) else json.loads(body)
 
 
 def _at(document: Any, steps: tuple[str, ...]) -> Any:
@@ -136,19 +160,34 @@ def _condition(wanted: Any, constants: Values) -> Condition:
     def look(value: Any, values: Values) -> str:
         if value is MISSING:
             return "expected a value, found none"
-        return next((problem for part in parts if (problem := part(value, values))), "")
+        for part in parts:
+            if problem := part(value, values):
+                return problem
+        return ""
 
     return look
 
 
 def _equals(wanted: Any, constants: Values) -> Condition:
     template = Template(wanted, constants) if isinstance(wanted, str) else None
+    if template is None or template.static is not None:
+        return _is(wanted if template is None else template.static)
 
     def look(value: Any, values: Values) -> str:
-        right = template.render(values) if template else wanted
+        right = template.render(values)
         # what was captured is text; a number that reads the same is the same
-        shown = json.dumps(value) if template and template.wanted and isinstance(value, (int, float, bool)) else value
-        same = shown == right and isinstance(shown, bool) == isinstance(right, bool)
+        shown = json.dumps(value) if isinstance(value, (int, float, bool)) else value
+        return "" if shown == right else f"expected {_show(right)}, got {_show(value)}"
+
+    return look
+
+
+def _is(right: Any) -> Condition:
+    is_bool = isinstance(right, bool)
+
+    def look(value: Any, _: Values) -> str:
+        # 1 == True, which are two things in JSON
+        same = value == right and isinstance(value, bool) == is_bool
         return "" if same else f"expected {_show(right)}, got {_show(value)}"
 
     return look

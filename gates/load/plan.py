@@ -47,6 +47,8 @@ class LoadPlan:
         gaps: `even` over the curve, or `exponential`: a Poisson process with just as many arrivals.
         stretches: from and to of parts that have a name, in seconds; each is a phase once the warm-up is over.
         replay: arrivals that were recorded take the place of the curve.
+        pacing: how arrivals are woken up for: `timer`, or `spin` with a core of its own.
+        ca: path of the authorities that a target's certificate may be signed by; empty for those of the system.
     """
 
     scenario: str
@@ -63,6 +65,8 @@ class LoadPlan:
     gaps: str = EVEN
     stretches: Mapping[str, tuple[float, float]] = field(default_factory=dict)
     replay: Replay | None = None
+    pacing: str = "timer"
+    ca: str = ""
 
     @property
     def curve(self) -> Curve:

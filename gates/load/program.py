@@ -19,9 +19,13 @@ SLOTS = 16
 
 
 class Request:
-    """A step's request: bytes that are known, or templates that each arrival fills."""
+    """A step's request: bytes that are known, or templates that each arrival fills.
 
-    __slots__ = ("_body", "_given", "_head", "_path", "checker", "static", "wanted")
+    *right* is a whole response, head and body, that passed all checks under *right_code*, where another arrival that gets the
+    same bytes may rely on that.
+    """
+
+    __slots__ = ("_body", "_given", "_head", "_path", "checker", "repeats", "right", "right_code", "static", "wanted")
 
     def __init__(self, step: Step, url: str, constants: Values, given: Values) -> None:
         parts = urlsplit(url)
@@ -37,6 +41,9 @@ class Request:
         self._head = Template(lines, constants, in_header)
         self._body = Template(text, constants, plain if is_text else in_json)
         self.checker = Checker(step.check, step.capture, constants)
+        self.repeats = self.checker.repeats
+        self.right: bytes | None = None
+        self.right_code = 0
         self.wanted = self._path.wanted | self._head.wanted | self._body.wanted | self.checker.wanted
         known = not (self._path.wanted or self._head.wanted or self._body.wanted)
         self.static = self._encode({}, has_body=step.body is not None) if known else None
@@ -53,9 +60,15 @@ class Request:
 
 
 class Program:
-    """A flow against one endpoint; *headers* go with every request, unless a step has its own under that name."""
+    """A flow against one endpoint; *headers* go with every request, unless a step has its own under that name.
 
-    __slots__ = ("_needs_slot", "_needs_uuid", "_seed", "_value", "name", "requests", "wants_headers", "wants_values")
+    In a closed loop *times* are its service times since they were last counted, in seconds, and *took* takes another.
+    """
+
+    __slots__ = (
+        "_needs_slot", "_needs_uuid", "_seed", "_value",
+        "name", "requests", "times", "took", "wants_headers", "wants_values",
+    )  # fmt: skip
 
     def __init__(
         self, name: str, definition: Mapping[str, Any], endpoint: str, url: str, *, seed: int, headers: Values = _NONE
@@ -70,6 +83,8 @@ class Program:
         self._needs_uuid, self._needs_slot = "uuid" in wanted_at_all, "slot" in wanted_at_all
         self.wants_headers = any(request.checker.wants_headers for request in self.requests)
         self.wants_values = bool(wanted) or any(step.capture for step in flow.steps) or self._value is not None
+        self.times: list[float] = []
+        self.took = self.times.append
         self._seed = seed.to_bytes(16, "little", signed=True)
 
     def values(self, n: int) -> dict[str, str]:

@@ -72,6 +72,8 @@ class Scenario(Settings):
     warmup: Annotated[Duration, Field(ge=0)] = 0.0
     connections: Annotated[int, Field(ge=1, le=10_000)] = 50
     timeout: Annotated[Duration, Field(gt=0, le=600)] = 10.0
+    pacing: Literal["timer", "spin"] = "timer"
+    ca: str = ""
     mix: Annotated[dict[Name, Weight], Field(min_length=1)]
     flows: dict[Name, Flow] = {}
     flows_from: tuple[str, ...] = ()
@@ -161,6 +163,8 @@ def resolve(scenario: Scenario, flows: Mapping[str, Flow], *, name: str = "") ->
         mix=dict(scenario.mix),
         flows={flow: everything[flow].model_dump(mode="json", by_alias=True, exclude_unset=True) for flow in scenario.mix},
         shape=scenario.arrivals.shape,
+        pacing=scenario.pacing,
+        ca=scenario.ca,
     )
     arrivals = scenario.arrivals
     return (

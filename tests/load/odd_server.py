@@ -41,6 +41,55 @@ async def _silence(writer: Writer) -> None:
     await asyncio.sleep(3600)
 
 
+async def _drip(writer: Writer) -> None:
+    for byte in _answer(RIGHT):
+        writer.write(bytes([byte]))
+        await writer.drain()
+        await asyncio.sleep(0.05)
+
+
+async def _interim_for_ever(writer: Writer) -> None:
+    while not writer.transport.is_closing():
+        writer.write(b"HTTP/1.1 100 Continue\r\n\r\n" * 1000)
+        await writer.drain()
+
+
+async def _endless_chunks(writer: Writer) -> None:
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while not writer.transport.is_closing():
+        writer.write((b"10000\r\n" + b"x" * 65_536 + b"\r\n") * 16)
+        await writer.drain()
+
+
+async def _in_pieces(writer: Writer) -> None:
+    """The head and the body come in pieces that the client can't get at once, and the end is missing."""
+    for piece in (b"HTTP/1.1 200 OK\r\nX: 1\r\n", b"Content-Length: 99\r\n\r\n", b'{"ok": true}'):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def _until_the_end_in_pieces(writer: Writer) -> None:
+    for piece in (b"HTTP/1.1 100 Continue\r\n\r\n", b"HTTP/1.1 200 OK\r\nX: content-length:\r\n\r\n", b'{"ok"', b": true}"):
+        writer.write(piece)
+        await writer.drain()
+        await asyncio.sleep(0.05)
+    writer.close()
+
+
+async def _large(writer: Writer) -> None:
+    writer.write(_answer(b'{"ok": true, "filler": "' + b"x" * 3_000_000 + b'"}'))
+    await writer.drain()
+
+
+async def _reset_in_the_middle(writer: Writer) -> None:
+    writer.write(_answer(RIGHT, length=len(RIGHT) + 5))
+    await writer.drain()
+    await asyncio.sleep(0.05)
+    _reset(writer)
+
+
 async def _long(writer: Writer) -> None:
     writer.write(_answer(RIGHT, length=len(RIGHT) + 5))
     await asyncio.sleep(3600)
@@ -75,6 +124,16 @@ ANSWERS: dict[str, Callable[[Writer], Awaitable[None] | None]] = {
     "/reset": _reset,
     "/endless-headers": _endless,
     "/silent": _silence,
+    "/drip": _drip,
+    "/interim-for-ever": _interim_for_ever,
+    "/endless-chunks": _endless_chunks,
+    "/in-pieces": _in_pieces,
+    "/until-the-end-in-pieces": _until_the_end_in_pieces,
+    "/large": _large,
+    "/reset-in-the-middle": _reset_in_the_middle,
+    "/two-answers": _once(_answer(RIGHT) * 2),
+    "/bad-chunk": _once(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n{}\r\n0\r\n\r\n"),
+    "/upgrade": _once(b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: odd\r\nConnection: upgrade\r\n\r\n\x00\x01"),
 }
 
 

@@ -29,7 +29,7 @@ def url() -> Iterator[str]:
         yield found
 
 
-def load(*steps: dict[str, Any], rate: float = 400, seconds: float = 0.05, timeout: float = 0.15, **more: Any) -> LoadPlan:
+def load(*steps: dict[str, Any], rate: float = 400, seconds: float = 0.05, timeout: float = 10, **more: Any) -> LoadPlan:
     """A plan of one flow `do` with *steps*."""
     flow = {"steps": list(steps), **more.pop("flow", {})}
     given = {"connections": 20, "mix": {"do": 1}, **more}
@@ -41,7 +41,9 @@ def run(url: str, *steps: dict[str, Any], record: bool = False, **more: Any) -> 
     return run_load(load(*steps, **more), {"main": url}, seed=1, record=record)
 
 
-@pytest.mark.parametrize("path", ["/right", "/chunked", "/until-the-end", "/continue", "/last"])
+@pytest.mark.parametrize(
+    "path", ["/right", "/chunked", "/until-the-end", "/continue", "/last", "/large", "/until-the-end-in-pieces"]
+)
 def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
     """Lengths, chunks, the end of the connection, an interim response and a last one all delimit a body that is checked."""
     outcome = run(url, {"path": path, "check": {"status": 200, "json": {"ok": True}}})
@@ -60,6 +62,13 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
         ("/short-length", Failure.GARBAGE),
         ("/long-length", Failure.TIMEOUT),
         ("/truncated", Failure.TRUNCATED),
+        ("/in-pieces", Failure.TRUNCATED),
+        ("/drip", Failure.TIMEOUT),
+        ("/interim-for-ever", Failure.OVERSIZED),
+        ("/two-answers", Failure.GARBAGE),
+        ("/bad-chunk", Failure.GARBAGE),
+        ("/upgrade", Failure.GARBAGE),
+        ("/reset-in-the-middle", Failure.RESET),
         ("/closed", Failure.CLOSED),
         ("/half-closed", Failure.CLOSED),
         ("/reset", Failure.RESET),
@@ -70,10 +79,11 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
 def test_every_odd_answer_is_counted_by_its_class_and_none_hangs(url: str, path: str, failure: Failure) -> None:
     """Each arrival ends in the class of its error, with an example, within the timeout after the last arrival."""
     began = time.monotonic()
-    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.025)
+    timeout = 0.3 if failure is Failure.TIMEOUT else 10
+    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.025, timeout=timeout)
     assert outcome.failures == {failure: 10}
     assert outcome.examples[failure]
-    assert time.monotonic() - began < 0.025 + 0.15 + 0.5
+    assert time.monotonic() - began < 5
 
 
 def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
@@ -88,7 +98,7 @@ def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
 
 def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait_counts(url: str) -> None:
     """One connection that hangs leaves the others waiting: none is skipped, and their latency is the time that they waited."""
-    outcome = run(url, {"path": "/silent"}, connections=1, record=True)
+    outcome = run(url, {"path": "/silent"}, connections=1, record=True, timeout=0.15)
     assert len(outcome.intended) == 20
     assert outcome.failures[Failure.UNSENT] + outcome.failures[Failure.TIMEOUT] == 20
     assert outcome.failures[Failure.UNSENT] >= 18
@@ -101,7 +111,7 @@ def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait
 def test_latency_counts_from_the_intended_start_and_service_from_the_sending(url: str) -> None:
     """While the only connection is busy for 0.15 s, others wait: their latency shows it, their service time does not."""
     with odd_server() as slow:
-        plan = load({"path": "/silent"}, connections=1, rate=20, seconds=0.2)
+        plan = load({"path": "/silent"}, connections=1, rate=20, seconds=0.2, timeout=0.15)
         outcome = run_load(plan, {"main": slow}, seed=1)
     assert outcome.latency[1] > outcome.service[1] + 0.05
     assert outcome.service[0] == pytest.approx(0.15, abs=0.08)
@@ -174,7 +184,8 @@ def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
 )
 def test_the_history_says_fail_only_when_surely_nothing_was_done(url: str, path: str, status: str) -> None:
     """A refusal did nothing; an error, a lost answer or a wrong body may have."""
-    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.02, record=True)
+    timeout = 0.2 if path == "/silent" else 10
+    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.02, record=True, timeout=timeout)
     assert {operation.status for operation in outcome.operations} == {status}
 
 
