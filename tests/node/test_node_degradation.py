@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import sqlite3
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -104,6 +105,41 @@ def test_receipts_wait_while_the_block_store_is_down(start: Start) -> None:
     await_that(lambda: ready(node)[1]["outbox_depth"] == 0, "the outbox is empty")
     assert node.ask("POST", "/dag/get", {"cid": job["receipt_cid"]})[0] == 200
     await_that(lambda: ready(node)[1]["degraded"] == [], "nothing is degraded any more")
+
+
+def test_all_but_blocks_and_governance_is_served_while_blocks_cannot_be_read(start: Start) -> None:
+    """The node stays ready and says what it can't do; jobs are taken and end, and their receipts wait."""
+    node = start()
+    cid = node.ask("POST", "/dag/put", {"data": "aGVsbG8="})[1]
+    with unreadable(node.data / "dag.db"):
+        await_that(lambda: "no_blocks" in ready(node)[1]["degraded"], "that no block can be read is shown as a degradation")
+        status, state = ready(node)
+        assert (status, state["ready"], state["checks"]["dag_store_available"]) == (200, True, False)
+        assert node.ask("POST", "/dag/get", {"cid": cid})[0] == node.ask("GET", "/governance/proposals")[0] == 503
+        assert node.headers("POST", "/dag/get", {"cid": cid})["Retry-After"]
+        assert node.submit("unseen")[0] == node.ask("GET", "/account/me/mana")[0] == 200
+        assert [job["status"] for job in node.finished()] == ["Completed"]
+        assert node.metric('icn_degraded{mode="no_blocks"}') == 1
+    await_that(lambda: ready(node)[1]["degraded"] == [], "nothing is degraded any more")
+    assert node.ask("POST", "/dag/get", {"cid": cid})[0] == 200
+
+
+def test_a_node_that_sheds_load_says_so_and_stays_ready(start: Start, tmp_path: Path) -> None:
+    """The least important are refused with Retry-After while more is asked at once than there is room for; probes are not."""
+    config = tmp_path / "node.yaml"
+    config.write_text("max_in_flight: 4\n")
+    node = start("--config", str(config))
+
+    def submit(_: int) -> int:
+        body = {"manifest_cid": "bafym", "spec_json": {"kind": {"Echo": {"payload": "x"}}}, "cost_mana": 1}
+        return node.ask("POST", "/mesh/submit", body, {"Priority": "u=7"})[0]
+
+    with ThreadPoolExecutor(32) as many:
+        await_that(lambda: 503 in many.map(submit, range(64)), "what is least important is shed")
+    status, state = ready(node)
+    assert (status, state["ready"], state["degraded"]) == (200, True, ["shedding"])
+    assert node.metric('icn_degraded{mode="shedding"}') == 1
+    await_that(lambda: ready(node)[1]["degraded"] == [], "it is over some seconds later")
 
 
 def test_a_waiting_receipt_outlives_a_crash(start: Start) -> None:
