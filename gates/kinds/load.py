@@ -9,7 +9,7 @@ import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import Field
 
@@ -32,23 +32,45 @@ from gates.quantity import show
 from gates.target.proxy.settings import ProxySettings
 
 if TYPE_CHECKING:
+    from gates.load.breach import Guard
     from gates.load.outcome import LoadOutcome
+    from gates.load.schedule import Schedule
     from gates.target import RunningTarget
 
 START_AND_STOP = 4.0
+SUSTAINED = 3.0
+CUT_SHORT = ("requests.count",)
+"""What a run that ended itself has less of, whatever the target did."""
+PART_SUSTAINED = 0.1
+"""Of the arrivals' time, and at least so many seconds a breach must last: hardly anything that it stops would have passed."""
+
+
+class StopSettings(Settings):
+    """When a run ends itself: `after` so long a breach of a latency or error criterion that was proven without a pause, or
+    `never`; by default a tenth of the arrivals' time, at least 3 s.
+    """
+
+    after: Annotated[Duration, Field(gt=0, le=86_400)] | Literal["never"] | None = None
+
+    def seconds(self, load: LoadPlan) -> float:
+        """How long in a run of *load*; 0 for never."""
+        if self.after == "never":
+            return 0.0
+        return max(SUSTAINED, load.seconds * PART_SUSTAINED) if self.after is None else self.after
 
 
 class LoadSettings(Settings):
     """What a gate of the kind `load` is given.
 
     `scenario` is a path; `rate` and `for` take the place of the scenario's own; `proxy` seeds defects into a share of the
-    responses, for drills.
+    responses, for drills; `stop` says how long a breach must last that ends the run.
     """
 
     scenario: str
     rate: Annotated[Rate, Field(gt=0, le=200_000)] | None = None
     for_: Annotated[Duration, Field(gt=0, le=86_400)] | None = Field(default=None, alias="for")
     proxy: ProxySettings | None = None
+    stop: StopSettings = StopSettings()
 
 
 class LoadKind:
@@ -78,7 +100,11 @@ class LoadKind:
         check_phases(load.phases, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
         check_selectors(load, of_the_load, context)
         return KindPlan(
-            settings={"load": codec.to_json(load), "proxy": settings.proxy.injection() if settings.proxy else None},
+            settings={
+                "load": codec.to_json(load),
+                "proxy": settings.proxy.injection() if settings.proxy else None,
+                "stop_after": settings.stop.seconds(load),
+            },
             built_in=valid_criteria(context.criteria),
             samples={
                 **samples(load, context.criteria, load.phases, root=context.root),
@@ -104,6 +130,7 @@ class _Gate:
         self.plan = codec.from_json(LoadPlan, request.gate.settings["load"])
         self.folder = Path(request.folder)
         self.lasting: dict[str, str] = {}
+        self.guard: Guard | None = None
         self.started = started
         self.began = began
 
@@ -122,7 +149,12 @@ class _Gate:
             started: list[float] = []
             with Sampler(target.processes) as sampler:
                 outcome = run_load(
-                    self.plan, target.endpoints, seed=self.request.seed, headers=target.headers, on_start=started.append
+                    self.plan,
+                    target.endpoints,
+                    seed=self.request.seed,
+                    headers=target.headers,
+                    on_start=started.append,
+                    guarded=self._guarded,
                 )
             taken = sampler.taken(started[0])
             deaths = _deaths(target)
@@ -131,6 +163,25 @@ class _Gate:
         write_samples(taken, self.request.evidence)
         self._keep_proxy_logs(target)
         return self._result(outcome, taken, deaths, tails)
+
+    def _guarded(self, arrivals: Schedule) -> Guard:
+        """What ends the run at a sustained breach; it watches nothing when it is never to."""
+        from gates.load.breach import Guard
+
+        after = self.request.gate.settings["stop_after"]
+        criteria = self.request.gate.criteria if after else ()
+        self.guard = Guard(
+            arrivals.intended, arrivals.flow, arrivals.flows, self.plan.phases, criteria, after, self.request.seed
+        )
+        return self.guard
+
+    def _stopped(self, outcome: LoadOutcome) -> str:
+        """Why the run ended itself, as a sentence; empty when it did not."""
+        breach = self.guard.found if self.guard else None
+        if breach is None:
+            return ""
+        of = f"{outcome.end:.1f} s of {show(self.plan.seconds, Unit.SECONDS)}"
+        return f"stopped after {of}: {breach.criterion} was beyond its limit, proven from {breach.proven:.1f} s on"
 
     def _keep_proxy_logs(self, target: RunningTarget) -> None:
         """What the proxy did is evidence of its own, written by another process than ours."""
@@ -149,24 +200,29 @@ class _Gate:
         clients = measurements(outcome, phases=phases, seed=self.request.seed)
         resources = measured(taken, phases, outcome.end)
         guards = stored.load_against_stored(self.request, clients)
+        stopped = self._stopped(outcome)
+        cut = dict.fromkeys(CUT_SHORT, stopped) if stopped else {}
         of_flows = [c for c in criteria if c.selector == ALL and c.metric not in stored.GUARDS | RESOURCES]
         return GateResult(
             self.request.gate.name,
-            Execution.COMPLETED,
+            Execution.STOPPED if stopped else Execution.COMPLETED,
             self.started,
             time.monotonic() - self.began,
-            measurements=(*clients, *resources.measurements, *guards.measurements),
+            measurements=tuple(
+                each for each in (*clients, *resources.measurements, *guards.measurements) if each.metric not in cut
+            ),
+            reason=stopped,
             findings=(*deaths, *guards.findings),
             exhibits=(
                 *exhibits(outcome, limits=limits(criteria), windows=windows),
                 *resource_exhibits(taken, resources, criteria, windows),
                 *tails,
             ),
-            summary=summarised(outcome),
+            summary=f"{stopped[:1].upper()}{stopped[1:]}. {summarised(outcome)}" if stopped else summarised(outcome),
             steps=self._steps(outcome),
             attempt=self.request.attempt,
             expected={**{c.metric: tuple(self.plan.mix) for c in of_flows}, **expected(criteria, taken)},
-            absent={**resources.absent, **guards.absent},
+            absent={**resources.absent, **guards.absent, **cut},
         )
 
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
@@ -206,7 +262,7 @@ def summarised(outcome: LoadOutcome) -> str:
 
     due = len(outcome.intended)
     sent = int(np.count_nonzero(~np.isnan(outcome.sent)))
-    errors = due - int(np.count_nonzero(outcome.right))
+    errors = outcome.select().wrong
     text = f"{outcome.planned:,} planned, {sent:,} sent, {errors:,} with an error."
     if not due:
         return text

@@ -175,11 +175,11 @@ class Ring(Dialer):
         super().sweep(now)
         self.grow()
 
-    def close(self, now: float) -> None:
+    def close(self, now: float, *, abandon: bool = False) -> None:
         """End everything; what is on its way is counted no more."""
         for connection in self._all:
             connection.rest(now)
-        super().close(now)
+        super().close(now, abandon=abandon)
 
 
 class _Run:

@@ -269,6 +269,11 @@ class Connection(asyncio.Protocol):
         self._record(now, Failure.TIMEOUT, 0, f"no whole answer within {self.pool.timeout:g} s")
         self.transport.abort()
 
+    def abandon(self, now: float) -> None:
+        """The run ends itself; what would have become of the current arrival nobody knows."""
+        self._record(now, Failure.ABANDONED, 0, "")
+        self.transport.abort()
+
     def _give_up(self, failure: Failure, text: str) -> None:
         self._record(monotonic(), failure, 0, text)
         self.transport.abort()

@@ -99,16 +99,18 @@ class Dialer(ABC):
         for connection in [each for each in self._all if each.n != IDLE and each.asked < asked_before]:
             connection.expire(now)
 
-    def close(self, now: float) -> None:
-        """End everything: what is on its way has timed out."""
+    def close(self, now: float, *, abandon: bool = False) -> None:
+        """End everything: what is on its way has timed out, or is abandoned."""
         self._closed = True
         for attempt in list(self._attempts):
             attempt.cancel()
         for connection in list(self._all):
-            if connection.n != IDLE:
-                connection.expire(now)
-            else:
+            if connection.n == IDLE:
                 connection.transport.abort()
+            elif abandon:
+                connection.abandon(now)
+            else:
+                connection.expire(now)
 
     def grow(self) -> None:
         """Open connections that could be used, up to the limit."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import math
 import ssl
 import sys
 import threading
@@ -20,6 +21,7 @@ from typing import Generic, TypeVar
 
 import uvloop
 
+from gates.load.breach import Guard
 from gates.load.dialer import LoadError, trusting
 from gates.load.failure import Failure
 from gates.load.machine import Reading, health
@@ -37,9 +39,12 @@ HEAD_START = 0.05
 SWEEP = 0.05
 MOST_AT_ONCE = 256
 SWITCH_INTERVAL = 0.0005
+LOOK = 0.25
+"""Seconds between two looks at whether a criterion is broken for good, and for which answers are awaited when one is."""
 
 OnStart = Callable[[float], None]
 OnSecond = Callable[[SecondReport], None]
+Guarded = Callable[[Schedule], Guard]
 Left = TypeVar("Left")
 
 
@@ -53,17 +58,19 @@ def run_load(
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
+    guarded: Guarded | None = None,
 ) -> LoadOutcome:
     """Run *plan* against *endpoints* (name to base URL) and return when every arrival is accounted for.
 
     That is at the latest `plan.timeout` seconds after the last arrival. *record* keeps a `model.Operation` an arrival.
     *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before it; *on_second* a
     `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no more arrivals
-    start. Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
+    start. *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later what has no
+    answer is abandoned. Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
     """
-    keep = partial(RowRecorder, record=record)
     arrivals = _scheduled(plan, endpoints, seed)
-    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}))
+    keep, guard = partial(RowRecorder, record=record), guarded(arrivals) if guarded else None
+    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard))
 
 
 def tally_load(
@@ -75,12 +82,13 @@ def tally_load(
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
+    guarded: Guarded | None = None,
 ) -> Tally:
     """As `run_load`, and keep counts in place of rows: for runs of any length. `plan.phases` can be measured."""
     arrivals = _scheduled(plan, endpoints, seed)
     divided = grid(float(arrivals.intended[-1]), plan.phases, arrivals.flows, arrivals.endpoints)
-    keep = partial(TallyRecorder, grid=divided)
-    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}))
+    keep, guard = partial(TallyRecorder, grid=divided), guarded(arrivals) if guarded else None
+    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard))
 
 
 def _ran(run: _Run[Left]) -> Left:
@@ -123,6 +131,7 @@ class _Run(Generic[Left]):
         on_second: OnSecond | None,
         stop: threading.Event | None,
         headers: Mapping[str, str],
+        guard: Guard | None,
     ) -> None:
         self._plan = plan
         self._endpoints = endpoints
@@ -133,6 +142,9 @@ class _Run(Generic[Left]):
         self._on_second = on_second
         self._stop = stop
         self._tls = tls(plan, endpoints)
+        self._guard = guard if guard is not None and guard.watches else None
+        self._look_at = LOOK
+        self._broken = math.inf
         self._next = 0
         self._open = 0
         self._second: list[float] = []
@@ -159,7 +171,7 @@ class _Run(Generic[Left]):
             self._pacer.close()
             end = time.monotonic()
             for pool in self._pools:
-                pool.close(end)
+                pool.close(end, abandon=self._broken < math.inf)
         after = Reading.now()
         # one turn of the loop lets the aborted connections report, so that no transport is left to the collector
         await asyncio.sleep(0)
@@ -180,7 +192,7 @@ class _Run(Generic[Left]):
         due, pools, endpoint_of, dispatched = self._due, self._pools, self._endpoint_of, self._recorder.dispatched
         n = self._next
         last = min(len(due), n + MOST_AT_ONCE)
-        if self._stop is not None and self._stop.is_set():
+        if self._broken < math.inf or (self._stop is not None and self._stop.is_set()):
             return
         while n < last and due[n] <= (now := time.monotonic()):
             dispatched[n] = now
@@ -193,6 +205,8 @@ class _Run(Generic[Left]):
 
     def _over(self, n: int, now: float, failure: Failure) -> None:
         self._open -= 1
+        if self._guard is not None:
+            self._guard.over(n, now - self._due[n], failure)
         if self._on_second is not None:
             self._second.append(now - self._due[n])
             self._errors += failure is not Failure.NONE
@@ -213,12 +227,22 @@ class _Run(Generic[Left]):
                 for pool in self._pools:
                     pool.sweep(now)
                 self._tell(now)
-                if now > latest:
+                if now > latest or self._given_up(now):
                     return
                 if self._stop is not None and self._stop.is_set():
                     latest = min(latest, now + self._plan.timeout)
                     if not self._open:
                         return
+
+    def _given_up(self, now: float) -> bool:
+        """Whether the run is over because a criterion is broken for good, and the last answers had their time."""
+        if self._broken < math.inf:
+            return now > self._broken + LOOK or not self._open
+        if self._guard is not None and self._next < len(self._due) and now - self._zero >= self._look_at:
+            self._look_at = now - self._zero + LOOK
+            if self._guard.look(self._next, now - self._zero) is not None:
+                self._broken = now
+        return False
 
     def _tell(self, now: float) -> None:
         second = int(now - self._zero)

@@ -78,7 +78,7 @@ def _rates(outcome: Outcome, windows: Sequence[Window]) -> Series:
     for second, chosen in outcome.by_block():
         middle, answered = second + outcome.block / 2, chosen.right
         right.append((middle, answered / outcome.block))
-        wrong.append((middle, (chosen.count - answered) / outcome.block))
+        wrong.append((middle, chosen.wrong / outcome.block))
     lines = (Line("right answers", tuple(right)), Line("errors", tuple(wrong)))
     return Series("Arrivals by what became of them", Unit.RATE, lines, (), tuple(windows))
 
@@ -102,7 +102,7 @@ def _table(title: str, what: str, parts: Sequence[tuple[str, Selection]], whole:
 def _row(chosen: Selection) -> tuple[str, ...]:
     latency = chosen.latency
     times = [show(latency.quantile(q), Unit.SECONDS) if latency.count else "none" for q in (0.5, 0.9, 0.99, 1.0)]
-    return (f"{chosen.count:,}", f"{chosen.count - chosen.right:,}", *times)
+    return (f"{chosen.count:,}", f"{chosen.wrong:,}", *times)
 
 
 def _errors(outcome: Outcome, whole: Selection) -> Table:
@@ -145,7 +145,7 @@ def _second_rows(outcome: Outcome) -> Iterator[Sequence[object]]:
     for second, chosen in outcome.by_block():
         latency = chosen.latency
         times = [f"{latency.quantile(q):.6f}" if latency.count else "" for q in (0.5, 0.9, 0.99, 1.0)]
-        yield (int(second), chosen.count, chosen.count - chosen.right, *times, f"{chosen.lateness.quantile(0.99):.6f}")
+        yield (int(second), chosen.count, chosen.wrong, *times, f"{chosen.lateness.quantile(0.99):.6f}")
 
 
 def _quantile_rows(outcome: Outcome) -> Iterator[Sequence[object]]:

@@ -22,6 +22,7 @@ class Failure(IntEnum):
     STATUS = 11  # an unexpected status
     HEADER = 12  # an unexpected header
     BODY = 13  # a body that fails its checks, or lacks what must be captured
+    ABANDONED = 14  # still waiting when the run ended itself at a breach: nobody's error, but it had waited so long
 
     @property
     def word(self) -> str:
@@ -39,6 +40,6 @@ _WORDS = {
 # Before the request left, so that surely nothing was done.
 NEVER_SENT = frozenset({Failure.UNSENT, Failure.REFUSED, Failure.UNREACHABLE, Failure.TLS})
 # The client waited and got no answer: the time that it waited is a lower bound of the latency, and counts as such.
-WAITED = frozenset({Failure.UNSENT, Failure.TIMEOUT})
+WAITED = frozenset({Failure.UNSENT, Failure.TIMEOUT, Failure.ABANDONED})
 # An answer that says that nothing was done; 500, 502 and 504 may come after the effect.
 REFUSALS = frozenset({*range(400, 500), 501, 503})

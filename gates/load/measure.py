@@ -30,10 +30,11 @@ def _group(chosen: Selection, phase: str, selector: str, seed: int) -> Iterator[
     count = chosen.count
     if not count:
         return
-    right = chosen.right
-    errors = count - right
-    yield Measurement("errors.ratio", errors / count, Unit.RATIO, count, clopper_pearson(errors, count), phase, selector)
-    yield Measurement("errors.count", errors, Unit.COUNT, count, None, phase, selector)
+    right, errors = chosen.right, chosen.wrong
+    ended = right + errors
+    if ended:
+        yield Measurement("errors.ratio", errors / ended, Unit.RATIO, ended, clopper_pearson(errors, ended), phase, selector)
+        yield Measurement("errors.count", errors, Unit.COUNT, ended, None, phase, selector)
     yield Measurement("requests.count", count, Unit.COUNT, count, None, phase, selector)
     yield Measurement("throughput", _throughput(chosen, right), Unit.RATE, count, None, phase, selector)
     latency, service = chosen.latency, chosen.service

@@ -100,9 +100,9 @@ class Pool(Dialer):
         while self._idle and now - self._idle[0].idle_since > LONGEST_IDLE:
             self._idle.pop(0).transport.close()
 
-    def close(self, now: float) -> None:
-        """End everything: what is on its way has timed out, what waits was never sent."""
-        super().close(now)
+    def close(self, now: float, *, abandon: bool = False) -> None:
+        """End everything: what is on its way has timed out, what waits was never sent; or both are abandoned."""
+        super().close(now, abandon=abandon)
+        failure, text = (Failure.ABANDONED, "") if abandon else (Failure.UNSENT, "no connection became free before the end")
         while self.waiting:
-            n = self.waiting.popleft()
-            self.finish(n, now, Failure.UNSENT, 0, "no connection became free before the end", None)
+            self.finish(self.waiting.popleft(), now, failure, 0, text, None)

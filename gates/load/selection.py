@@ -52,6 +52,7 @@ class Selection(Protocol):
     Attributes:
         count: how many.
         right: of how many every check held.
+        wrong: how many ended in an error; of what was abandoned nobody knows.
         sent: of how many a request was written.
         failures: how many ended in each class of failure.
         first, last: the first intended start and the last end, in seconds from the start of load.
@@ -65,6 +66,9 @@ class Selection(Protocol):
 
     @property
     def right(self) -> int: ...
+
+    @property
+    def wrong(self) -> int: ...
 
     @property
     def sent(self) -> int: ...
@@ -192,6 +196,10 @@ class RowSelection:
     @property
     def right(self) -> int:
         return int(np.count_nonzero(self.failure == Failure.NONE))
+
+    @property
+    def wrong(self) -> int:
+        return int(np.count_nonzero((self.failure != Failure.NONE) & (self.failure != Failure.ABANDONED)))
 
     @property
     def sent(self) -> int:

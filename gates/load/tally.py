@@ -202,6 +202,10 @@ class TallySelection:
         return int(ended.counted[ended.bucket % 2 == 1].sum())
 
     @property
+    def wrong(self) -> int:
+        return self.count - self.right - self.failures.get(Failure.ABANDONED, 0)
+
+    @property
     def failures(self) -> Mapping[Failure, int]:
         return {kind: count for kind, count in self._ended().items() if kind is not Failure.NONE}
 

@@ -9,6 +9,7 @@ class Execution(StrEnum):
     """What became of a gate as a process."""
 
     COMPLETED = "completed"
+    STOPPED = "stopped"  # by itself, at a sustained breach: what it had proven stands, what would pass does not
     FAILED_TO_RUN = "failed_to_run"
     TIMED_OUT = "timed_out"
     CANCELLED = "cancelled"

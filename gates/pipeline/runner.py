@@ -40,6 +40,8 @@ from gates.quantity import show
 STRIPPED = ("GATES_", "GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_", "NOX_")
 JUMP = 1.0  # seconds between wall clock and monotonic clock that count as a jump
 GRACE = 3.0
+ENDED = (Execution.COMPLETED, Execution.STOPPED)
+"""Gates that came to their end by themselves."""
 
 
 def gate_environment(environ: Mapping[str, str], *, token: str, inherit: str) -> dict[str, str]:
@@ -184,7 +186,7 @@ class Runner:
             )
             return replace(result, findings=(*result.findings, *_observed(ended)))
         exhibits = found.exhibits
-        if found.execution is not Execution.COMPLETED and not any(isinstance(exhibit, LogTail) for exhibit in exhibits):
+        if found.execution not in ENDED and not any(isinstance(exhibit, LogTail) for exhibit in exhibits):
             tail = log_tail(place.output)
             exhibits += (tail,) if tail else ()
         findings = (*found.findings, *_observed(ended))

@@ -56,7 +56,7 @@ def _execution(gate: GateReport, cases: Sequence[TestCase], excused: bool) -> Te
     shown = any(one.failures or one.errors for one in cases)
     if gate.outcome is Outcome.NOT_APPLICABLE or excused:
         case.add_skipped_info(gate.reason or gate.execution.value)
-    elif gate.execution is not Execution.COMPLETED or (reading.needs_attention(gate) and not shown):
+    elif gate.execution not in (Execution.COMPLETED, Execution.STOPPED) or (reading.needs_attention(gate) and not shown):
         case.add_error_info(gate.reason or gate.execution.value, error_type="infrastructure")
     return case
 

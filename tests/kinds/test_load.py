@@ -213,6 +213,56 @@ def test_a_target_that_does_not_start_fails_to_run_with_the_reason(tmp_path: Pat
     assert judge_gate(gate, result).outcome is Outcome.INCONCLUSIVE
 
 
+BREAKING = """
+import http.server, itertools, sys
+number = itertools.count()
+class Handler(http.server.BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    def do_GET(self):
+        self.send_response(200 if next(number) < 150 else 500)
+        self.send_header("Content-Length", "12")
+        self.end_headers()
+        self.wfile.write(b'{"ok": true}')
+    def log_message(self, *arguments): pass
+http.server.ThreadingHTTPServer.daemon_threads = True
+http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()
+"""
+
+
+@pytest.mark.end_to_end
+def test_a_server_that_breaks_for_good_ends_the_gate_which_fails_by_that_and_proves_nothing_else(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The named criterion fails, the others are inconclusive because the run was stopped; what was cut short is not counted."""
+    target = {"command": {"run": [sys.executable, "-c", BREAKING, "{port}"]}}
+    scenario = SCENARIO.replace("{rate: 300/s, for: 2 s}", "{rate: 100/s, for: 60 s}")
+    criteria = "{errors.ratio: {below: 10 %}, latency.p50: {below: 900 ms}, requests.count: {at_least: 6000}}"
+    gate = planned(tmp_path, criteria, scenario=scenario, target=target, settings="stop: {after: 1 s}")
+    result = ran(tmp_path, gate, monkeypatch)
+    assert result.execution is Execution.STOPPED
+    assert result.reason.startswith("stopped after ")
+    assert "errors.ratio was beyond its limit, proven from" in result.summary
+    report = judge_gate(gate, result)
+    outcomes = {each.criterion.id: each.outcome for each in report.criteria if not each.criterion.built_in}
+    assert outcomes == {
+        "errors.ratio": Outcome.FAIL,
+        "latency.p50": Outcome.INCONCLUSIVE,
+        "requests.count": Outcome.INCONCLUSIVE,
+    }
+    assert report.outcome is Outcome.FAIL
+
+
+@pytest.mark.parametrize(
+    ("settings", "seconds"), [("", 3.0), ("for: 100 s", 10.0), ("stop: {after: 5 s}", 5.0), ("stop: {after: never}", 0.0)]
+)
+def test_a_breach_must_last_a_tenth_of_the_time_and_three_seconds_unless_the_gate_says_otherwise(
+    tmp_path: Path, settings: str, seconds: float
+) -> None:
+    """So that hardly anything is stopped that would have passed; `never` runs to the end."""
+    gate = planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings=settings)
+    assert gate.settings["stop_after"] == seconds
+
+
 LEAKING = """
 import http.server, sys
 kept = []

@@ -265,6 +265,34 @@ def test_removing_evidence_never_turns_anything_green(data: st.DataObject) -> No
 
 
 @given(st.data())
+def test_stopping_a_gate_never_improves_the_verdict_nor_a_criterion(data: st.DataObject) -> None:
+    """What a gate that ended itself had proven stands, what would pass does not, and nothing else comes of it."""
+    planned, measured = drawn_run(data)
+    name = data.draw(st.sampled_from(sorted(measured)))
+    found = measured[name]
+    if not isinstance(found, GateResult):
+        return
+    stopped = {**measured, name: replace(found, execution=Execution.STOPPED, reason="stopped after 5.2 s of 1 min")}
+    before, after = judge(planned, measured), judge(planned, stopped)
+    assert ORDER[after.verdict] <= ORDER[before.verdict]
+    assert after.verdict is not Verdict.READY
+    rank = [Outcome.FAIL, Outcome.INCONCLUSIVE, Outcome.PASS].index
+    for one, other in zip(before.gates, after.gates, strict=True):
+        for was, now in zip(one.criteria, other.criteria, strict=True):
+            assert rank(now.outcome) <= rank(was.outcome)
+            assert (now.outcome is Outcome.FAIL) == (was.outcome is Outcome.FAIL)
+
+
+def test_a_gate_that_ended_itself_says_why_its_other_criteria_prove_nothing() -> None:
+    """It fails by what was proven; the rest is inconclusive, with the moment and the reason."""
+    found = result(p99(0.5, 0.4, 0.6), lost(0), execution=Execution.STOPPED, reason="stopped after 5.2 s of 1 min")
+    report = judge_gate(gate(P99, LOST), found)
+    assert report.outcome is Outcome.FAIL
+    assert [each.outcome for each in report.criteria] == [Outcome.FAIL, Outcome.INCONCLUSIVE]
+    assert "stopped after 5.2 s of 1 min" in report.criteria[1].reason
+
+
+@given(st.data())
 def test_the_order_of_gates_and_measurements_never_matters(data: st.DataObject) -> None:
     """The verdict is a function of a set."""
     planned, measured = drawn_run(data)

@@ -60,7 +60,7 @@ def _took(gate: GateReport) -> str:
 
 
 def _against(gate: GateReport, found: reading.Reading | None) -> str:
-    if found is None or found.measurement is None or gate.execution is not Execution.COMPLETED:
+    if found is None or found.measurement is None or gate.execution not in (Execution.COMPLETED, Execution.STOPPED):
         return f'<span class="quiet">{text(gate.reason)}</span>'
     measurement, comparison, criterion = found.measurement, found.comparison, found.report.criterion
     value = f'<span class="{found.report.outcome.value}">{text(reading.value_of(measurement, criterion.rule))}</span>'
