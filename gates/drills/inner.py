@@ -45,7 +45,8 @@ class InnerRun:
 def run(tree: Tree, folder: Path, seed: int) -> InnerRun:
     """Write *tree* to *folder* and run the pipeline there."""
     write(tree, folder)
-    return _finished(folder, _gates(folder, ["run", "--root", str(folder / RUNS), "--seed", str(seed)]))
+    options = ["--root", str(folder / RUNS), "--seed", str(seed), "--profile", tree.profile]
+    return _finished(folder, _gates(folder, ["run", *options]))
 
 
 def report_again(first: InnerRun, folder: Path) -> InnerRun:

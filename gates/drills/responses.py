@@ -29,6 +29,15 @@ SUBMISSIONS = Base(
     scenario={"arrivals": {"rate": "360/s", "for": "5 s", "shape": "constant"}, "warmup": "1 s"},
     seconds=8.5,
 )
+# 0.1 % needs 3.7 / 0.1 % requests, or no error at all could not pass; of them 0.3 % are 11, and 11 can't be 0.1 %
+STANDARD = Base(
+    name="sustained-standard",
+    gate="sustained",
+    criteria=("errors.ratio",),
+    scenario={"arrivals": {"rate": "300/s", "for": "13 s", "shape": "constant"}, "warmup": "1 s"},
+    profile="standard",
+    seconds=17.0,
+)
 BURST = Base(
     name="burst",
     gate="burst",
@@ -97,6 +106,24 @@ DRILLS = (
         _proxied(SUSTAINED, wrong_body={"share": _SHARE}),
         _probe("wrong_body"),
         seconds=9.0,
+    ),
+    Drill(
+        "truncated-5-percent",
+        "One answer in twenty ends in the middle of its body.",
+        SUSTAINED,
+        "errors.ratio",
+        _proxied(SUSTAINED, truncated={"share": _SHARE}),
+        _probe("truncated"),
+        seconds=9.0,
+    ),
+    Drill(
+        "errors-3-per-mille",
+        "Three requests in a thousand are refused with 503: too few for the profile quick, enough for standard.",
+        STANDARD,
+        "errors.ratio",
+        _proxied(STANDARD, errors={"share": "0.3 %", "status": 503}),
+        _probe("error"),
+        seconds=18.0,
     ),
     Drill(
         "slow-submissions",

@@ -41,7 +41,7 @@ def build(base: Base, spec: Mapping[str, Any], root: Path) -> Tree:
     files = {**_copied(base, root), **base.files}
     if "scenario" in gate:
         files[gate["scenario"]] = _dumped({**_read(root, gate["scenario"]), **base.scenario})
-    inner = {"version": spec.get("version", 1), "profiles": {"quick": {}}, "gates": {base.gate: gate}}
+    inner = {"version": spec.get("version", 1), "profiles": {base.profile: {}}, "gates": {base.gate: gate}}
     whole = {**inner, **({"target": spec["target"]} if "target" in spec else {})}
     if not base.committed:
         return Tree(whole, files)

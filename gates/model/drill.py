@@ -28,6 +28,11 @@ class Tree:
     files: Mapping[str, str] = field(default_factory=dict)
     before: Mapping[str, str] | None = None
 
+    @property
+    def profile(self) -> str:
+        """The profile that the inner run takes: the first that its spec names."""
+        return next(iter(self.spec.get("profiles", ())), "quick")
+
     def gate(self, name: str) -> Mapping[str, Any]:
         """The settings of the gate *name*, as written."""
         found: Mapping[str, Any] = self.spec["gates"][name]
@@ -77,6 +82,7 @@ class Base:
         copies: files and folders that are copied from the repository.
         moved: the same, to another place: `gates/recovery` to `src/gates/recovery`.
         committed: the tree is a git repository of two commits, the first of them without the defect.
+        profile: the one that the inner run takes, and the limits with it.
         files: files that are made, by path.
         seconds: how long a run of it takes.
     """
@@ -90,6 +96,7 @@ class Base:
     moved: Mapping[str, str] = field(default_factory=dict)
     files: Mapping[str, str] = field(default_factory=dict)
     committed: bool = False
+    profile: str = "quick"
     seconds: float = 5.0
 
 

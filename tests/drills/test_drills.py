@@ -141,6 +141,8 @@ def test_only_drills_whose_gate_and_criteria_the_spec_has_are_offered() -> None:
         "slow-p99",
         "errors-5-percent",
         "wrong-body-5-percent",
+        "truncated-5-percent",
+        "errors-3-per-mille",
     }
     with pytest.raises(GatesError, match="needs the gate 'crash'"):
         fitting(drills, SPEC, ROOT, ["double-charge"])
