@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from gates.node import defects_federation, defects_jobs, defects_power, defects_recovery
+from gates.node import defects_federation, defects_growth, defects_jobs, defects_power, defects_recovery
 from gates.node.defects_tell import Tell, teller
 
 DEFECTS: Mapping[str, Callable[[Tell], None]] = {
@@ -34,6 +34,8 @@ DEFECTS: Mapping[str, Callable[[Tell], None]] = {
         defects_jobs.stuck_job,
         defects_jobs.unverified_receipt,
         defects_federation.wrong_tally,
+        defects_growth.connection_leak,
+        defects_growth.memory_leak,
         defects_recovery.blind_detector,
         defects_recovery.late_breaker,
         defects_recovery.limping_restart,

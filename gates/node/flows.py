@@ -128,6 +128,19 @@ FLOWS: Mapping[str, Any] = {
             _post("/governance/vote", {"proposal_id": "{proposal}", "vote_option": "No"}, 200, 409),
         ],
     },
+    "read_proposal": {
+        "summary": "A member reads the newest proposal that its node knows, its votes and what they add up to.",
+        "steps": [
+            _found("order=newest"),
+            {
+                "path": "/governance/proposals/{proposal}",
+                "check": {
+                    "status": 200,
+                    "json": {"proposal_id": "{proposal}", "votes": {"type": "array"}, "tally.yes": {"type": "integer"}},
+                },
+            },
+        ],
+    },
     "close": {
         "summary": "A member closes the oldest open proposal of its node; the voting may not have ended yet.",
         "steps": [

@@ -254,3 +254,19 @@ def _observations(gate: Path) -> list[dict[str, Any]]:
     file = gate / "evidence" / "observations.json"
     found: list[dict[str, Any]] = json.loads(file.read_text()) if file.exists() else []
     return found
+
+
+def grown(by: int, text: str) -> Probe:
+    """A probe of a node that grows: what its defect told of its own process, from the first time to the last.
+
+    It is reached by every line, and triggered in each node that grew by more than *by*; *text* says it with `{struck}` and
+    `{found}`, the largest growth.
+    """
+
+    def look(gate: Path, _tree: Path) -> Sighting:
+        nodes = [[int(key) for key in node.struck] for node in _nodes(gate)]
+        growths = [told[-1] - told[0] for told in nodes if told]
+        struck, found = sum(map(len, nodes)), max(growths, default=0)
+        return Sighting(struck, sum(each > by for each in growths), text.format(struck=f"{struck:,}", found=f"{found:,}"))
+
+    return look
