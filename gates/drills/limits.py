@@ -14,7 +14,7 @@ _UPPER, _LOWER = ("below", "at_most"), ("above", "at_least")
 
 
 def limit_of(tree: Tree, gate: str, criterion: str, unit: Unit, *, lower: bool = False) -> float:
-    """The upper, or the *lower*, limit of *criterion* in *unit*, in the tree's profile. Raises BadFileError when it has none."""
+    """The upper, or the *lower*, limit of *criterion* in *unit*, for the tree's profile. Raises BadFileError where none is."""
     found = tree.gate(gate)["criteria"][criterion]
     for comparison in found if isinstance(found, list) else [found]:
         for word in _LOWER if lower else _UPPER:

@@ -24,7 +24,7 @@ def drill(name: str) -> Drill:
 
 
 def test_three_errors_in_a_thousand_are_sought_with_the_requests_that_this_needs() -> None:
-    """In the profile standard, where the limit is 0.1 %, with 3.7 / 0.1 % requests: else not even no error at all could pass."""
+    """In the profile standard, limit 0.1 %, with 3.7 / 0.1 % requests: else not even no error at all could pass."""
     each = drill("errors-3-per-mille")
     tree = each.seed(build(each.base, read_spec(ROOT), ROOT))
     assert tree.profile == "standard"
