@@ -207,8 +207,10 @@ class Answer:
     @property
     def doubts(self) -> list[str]:
         """Why nothing can be said of the whole."""
-        control = self.comparison.control
-        return [*self.comparison.problems, *([control.reason] if control and control.reason else [])]
+        control, problems = self.comparison.control, self.comparison.problems
+        # too few pairs for a control are what the problems have left of it
+        is_own = control is not None and control.reason and (control.estimate or not problems)
+        return [*problems, *([control.reason] if control and is_own else [])]
 
     @property
     def strangers(self) -> list[str]:

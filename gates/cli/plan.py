@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -79,7 +80,16 @@ def _gate(gate: PlannedGate) -> list[str]:
     times = f"{show(gate.budget, Unit.SECONDS) if gate.budget else 'time unknown'}, at most {show(gate.limit, Unit.SECONDS)}"
     lines = [f"    {_bold(gate.name)} ({gate.kind}): {plural(len(gate.criteria), 'criterion', 'criteria')}, {times}{needs}"]
     lines += [_warning(f"INCONCLUSIVE without running, missing: {name}", 6) for name in gate.missing]
-    return lines
+    return [*lines, *_base(gate.settings.get("base") or {} if gate.kind == "benchmarks" else {})]
+
+
+def _base(chosen: Mapping[str, str]) -> list[str]:
+    """What a gate that compares was given as its *base*; nothing for any other gate."""
+    if "problem" in chosen:
+        return [_warning(f"what compares is INCONCLUSIVE: {chosen['problem']}", 6)]
+    if "none" in chosen:
+        return [f"      compares with nothing: {chosen['none']}"]
+    return [f"      compares with {chosen['sha'][:9]}, {chosen['why']}"] if "sha" in chosen else []
 
 
 def _bold(text: str) -> str:

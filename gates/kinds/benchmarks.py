@@ -88,7 +88,7 @@ class BenchmarksSettings(Settings):
     against: str = Field(
         NONE, min_length=1, description="the base: merge-base (with the default branch), parent, a commit or branch, or none"
     )
-    pairs: Annotated[str, StringConstraints(pattern=r"^[1-9]\d{1,2}\+[1-9]\d{1,2}$")] = Field(
+    pairs: Annotated[str, StringConstraints(pattern=r"^\d{1,3}\+\d{1,3}$")] = Field(
         "12+30", description="pairs of processes in stage 1, and in stage 2 for what stage 1 left open"
     )
     parallel: list[str] = Field(

@@ -20,7 +20,7 @@ def plan(root: Path, limits: Any, **settings: Any) -> None:
     planned(BenchmarksKind(), root, given, {"slowdown/*": limits})
 
 
-@pytest.mark.parametrize("pairs", ["12+11", "11+30", "10+10"])
+@pytest.mark.parametrize("pairs", ["12+11", "11+30", "10+10", "5+30", "12+0"])
 def test_a_stage_of_fewer_pairs_than_twelve_is_refused(tmp_path: Path, pairs: str) -> None:
     """Either stage: such a one could decide nothing."""
     with pytest.raises(SpecErrors, match="at least 12 pairs"):

@@ -73,6 +73,7 @@ def test_a_selection_that_fits_nothing_is_inconclusive(tmp_path: Path) -> None:
     assert done.returncode == Exit.INCONCLUSIVE
     assert "no benchmark was compared" in done.stderr
     assert "--only 'nothing' fits no benchmark; known: work" in done.stderr
+    assert "control" not in done.stderr  # it was measured too seldom because of that, and is no reason of its own
 
 
 @pytest.mark.end_to_end
