@@ -6,7 +6,7 @@ import os
 import shlex
 import shutil
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -18,6 +18,8 @@ from gates.errors import GatesError
 from gates.fields import Duration, Rate, Settings
 from gates.kinds import stored
 from gates.kinds.failure import failed_to_run
+from gates.load.knee import METRICS as KNEE
+from gates.load.knee import Knee, Objectives, check_knee, find_knee, most_lateness, only_until
 from gates.load.metrics import catalogue
 from gates.load.plan import LoadPlan
 from gates.load.reading import read_scenario
@@ -62,13 +64,15 @@ class StopSettings(Settings):
 class LoadSettings(Settings):
     """What a gate of the kind `load` is given.
 
-    `scenario` is a path; `rate` and `for` take the place of the scenario's own; `proxy` seeds defects into a share of the
-    responses, for drills; `stop` says how long a breach must last that ends the run.
+    `scenario` is a path; `rate` and `for` take the place of the scenario's own; `knee` holds the objectives of its steps, for
+    `knee.rate`; `proxy` seeds defects into a share of the responses, for drills; `stop` says how long a breach must last that
+    ends the run.
     """
 
     scenario: str
     rate: Annotated[Rate, Field(gt=0, le=200_000)] | None = None
     for_: Annotated[Duration, Field(gt=0, le=86_400)] | None = Field(default=None, alias="for")
+    knee: Objectives | None = None
     proxy: ProxySettings | None = None
     stop: StopSettings = StopSettings()
 
@@ -81,7 +85,7 @@ class LoadKind:
     measures = True
     needs_target = True
     settings = LoadSettings
-    metrics = (*catalogue(), *stored.LOAD)
+    metrics = (*catalogue(), *KNEE, *stored.LOAD)
 
     def plan(self, settings: LoadSettings, context: KindContext) -> KindPlan:
         """Read the scenario and its flows, and work out the samples of each criterion."""
@@ -96,6 +100,8 @@ class LoadKind:
         _check_endpoints(load, context)
         stored.check_stored(context.criteria, context.root)
         check_resources(context.criteria, context)
+        check_knee(load, settings.knee, context)
+        limits = settings.knee.limits if settings.knee else None
         of_the_load = [each for each in context.criteria if each.metric not in stored.GUARDS | RESOURCES]
         check_phases(load.phases, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
         check_selectors(load, of_the_load, context)
@@ -103,9 +109,10 @@ class LoadKind:
             settings={
                 "load": codec.to_json(load),
                 "proxy": settings.proxy.injection() if settings.proxy else None,
+                "knee": limits,
                 "stop_after": settings.stop.seconds(load),
             },
-            built_in=valid_criteria(context.criteria),
+            built_in=valid_criteria(context.criteria, latest=most_lateness(limits) if limits else None),
             samples={
                 **samples(load, context.criteria, load.phases, root=context.root),
                 **planned_samples(context.criteria, load.phases, load.seconds),
@@ -198,6 +205,9 @@ class _Gate:
         criteria, phases = self.request.gate.criteria, self.plan.phases
         windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
         clients = measurements(outcome, phases=phases, seed=self.request.seed)
+        found = self._knee(outcome)
+        if found:
+            clients = (*only_until(found.until, outcome, clients, self.request.seed), found.measurement)
         resources = measured(taken, phases, outcome.end)
         guards = stored.load_against_stored(self.request, clients)
         stopped = self._stopped(outcome)
@@ -214,16 +224,21 @@ class _Gate:
             reason=stopped,
             findings=(*deaths, *guards.findings),
             exhibits=(
+                *((found.table,) if found else ()),
                 *exhibits(outcome, limits=limits(criteria), windows=windows),
                 *resource_exhibits(taken, resources, criteria, windows),
                 *tails,
             ),
-            summary=f"{stopped[:1].upper()}{stopped[1:]}. {summarised(outcome)}" if stopped else summarised(outcome),
+            summary=" ".join(_sentences(stopped, found, outcome)),
             steps=self._steps(outcome),
             attempt=self.request.attempt,
             expected={**{c.metric: tuple(self.plan.mix) for c in of_flows}, **expected(criteria, taken)},
             absent={**resources.absent, **guards.absent, **cut},
         )
+
+    def _knee(self, outcome: LoadOutcome) -> Knee | None:
+        limits = self.request.gate.settings.get("knee")
+        return find_knee(self.plan, outcome, limits, seed=self.request.seed) if limits else None
 
     def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
         seconds = os.path.relpath(self.request.evidence / "seconds.csv", self.request.root)
@@ -239,6 +254,15 @@ class _Gate:
         """The options of `gates load` that give the target's headers, as they were written: no secret is filled in."""
         given = self.request.gate.target.settings.get("headers", {}) if self.request.gate.target else {}
         return "".join(f" --header {shlex.quote(f'{name}: {value}')}" for name, value in given.items())
+
+
+def _sentences(stopped: str, found: Knee | None, outcome: LoadOutcome) -> Iterator[str]:
+    """The summary: why the load was ended, where its knee lies, what was offered."""
+    if stopped:
+        yield f"{stopped[:1].upper()}{stopped[1:]}."
+    if found:
+        yield found.text
+    yield summarised(outcome)
 
 
 def _amount(plan: LoadPlan) -> str:

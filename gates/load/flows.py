@@ -14,6 +14,7 @@ The shape, in a scenario's `flows:`, in a file under `workflows/flows/`, or as a
           headers: {Idempotency-Key: "{key}"}       # optional
           body: {manifest_cid: "cid-{n}", spec_json: {kind: Echo, payload: "{uuid}"}, cost_mana: 10}
                                                     # optional; a text is sent as it is, anything else as JSON
+          fill: 1 MiB                               # optional; spaces behind the body, up to this size
           capture: {job_id: job_id}                 # optional; name: dotted path (`jobs.0.id`), JSON pointer (`/jobs/0/id`)
                                                     # or `header:NAME`; an empty path is the whole body; a capture that is
                                                     # not there is a wrong body, unless its place ends with `?`; such a one of
@@ -52,7 +53,7 @@ from pydantic import AfterValidator, Field, ValidationError, model_validator
 from pydantic_core import InitErrorDetails
 
 from gates.errors import BadFileError
-from gates.fields import Settings
+from gates.fields import Settings, Size
 from gates.load.mistakes import mistake
 from gates.load.template import BUILT_IN, names_in
 
@@ -110,6 +111,7 @@ class Step(Settings):
     path: Annotated[str, Field(pattern=r"^/[^\s#]*$")]
     headers: dict[HeaderName, HeaderValue] = {}
     body: Any = None
+    fill: Annotated[Size, Field(ge=0, le=256 * 1024 * 1024)] = 0
     capture: dict[Name, str] = {}
     check: Check = Check()
 

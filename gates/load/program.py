@@ -25,7 +25,7 @@ class Request:
     same bytes may rely on that.
     """
 
-    __slots__ = ("_body", "_given", "_head", "_path", "checker", "repeats", "right", "right_code", "static", "wanted")
+    __slots__ = ("_body", "_fill", "_given", "_head", "_path", "checker", "repeats", "right", "right_code", "static", "wanted")
 
     def __init__(self, step: Step, url: str, constants: Values, given: Values) -> None:
         parts = urlsplit(url)
@@ -40,6 +40,7 @@ class Request:
         self._path = Template(f"{step.method} {parts.path.rstrip('/')}{step.path} HTTP/1.1\r\n", constants, in_path)
         self._head = Template(lines, constants, in_header)
         self._body = Template(text, constants, plain if is_text else in_json)
+        self._fill = int(step.fill)
         self.checker = Checker(step.check, step.capture, constants)
         self.repeats = self.checker.repeats
         self.right: bytes | None = None
@@ -53,7 +54,7 @@ class Request:
         return self.static if self.static is not None else self._encode(values, has_body=False)
 
     def _encode(self, values: Values, *, has_body: bool) -> bytes:
-        body = self._body.render(values).encode()
+        body = self._body.render(values).encode().ljust(self._fill)
         length = f"Content-Length: {len(body)}\r\n" if body or has_body else ""
         head = f"{self._path.render(values)}{self._head.render(values)}{self._given}{length}\r\n"
         return head.encode() + body

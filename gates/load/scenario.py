@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_valida
 from pydantic_core import InitErrorDetails
 
 from gates.errors import GatesError
-from gates.fields import Duration, Settings
+from gates.fields import WITH_UNITS, Duration, Settings
 from gates.load.arrivals import HIGHEST_RATE, Arrivals, Constant, Replayed, Shape
 from gates.load.curve import Piece
 from gates.load.flows import Flow, Name
@@ -161,7 +161,7 @@ def resolve(scenario: Scenario, flows: Mapping[str, Flow], *, name: str = "") ->
         connections=scenario.connections,
         timeout=scenario.timeout,
         mix=dict(scenario.mix),
-        flows={flow: everything[flow].model_dump(mode="json", by_alias=True, exclude_unset=True) for flow in scenario.mix},
+        flows={flow: _plain(everything[flow]) for flow in scenario.mix},
         shape=scenario.arrivals.shape,
         pacing=scenario.pacing,
         ca=scenario.ca,
@@ -172,6 +172,11 @@ def resolve(scenario: Scenario, flows: Mapping[str, Flow], *, name: str = "") ->
         if isinstance(arrivals, Replayed)
         else _with_shape(plan, arrivals)
     )
+
+
+def _plain(flow: Flow) -> dict[str, Any]:
+    """What the gate's process reads as a flow again."""
+    return flow.model_dump(mode="json", by_alias=True, exclude_unset=True, context=WITH_UNITS)
 
 
 def _with_shape(plan: LoadPlan, arrivals: Shape) -> LoadPlan:

@@ -33,11 +33,14 @@ METRICS = (
 )
 
 
-def valid_criteria(criteria: Iterable[Criterion]) -> tuple[Criterion, ...]:
-    """The built-in criteria of a gate that has *criteria*, whose tightest latency limit bounds the lateness."""
+def valid_criteria(criteria: Iterable[Criterion], *, latest: float | None = None) -> tuple[Criterion, ...]:
+    """The built-in criteria of a gate that has *criteria*, whose tightest latency limit bounds the lateness, unless *latest*
+    does, in seconds.
+    """
+    late = most_lateness(criteria) if latest is None else latest
     return (
         _at_most(UNSENT, Unit.RATIO, MOST_UNSENT, "The load was offered as planned."),
-        _at_most(LATENESS, Unit.SECONDS, most_lateness(criteria), "The generator was on time.", machine=True),
+        _at_most(LATENESS, Unit.SECONDS, late, "The generator was on time.", machine=True),
         _at_most(STEAL, Unit.RATIO, MOST_STEAL, "The machine was ours.", machine=True),
         _at_most(CLOCK, Unit.SECONDS, MOST_JUMP, "The clock did not step.", machine=True),
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -116,6 +117,20 @@ def test_rate_and_time_of_the_gate_come_before_the_scenario_s(tmp_path: Path) ->
         tmp_path, "{errors.ratio: {below: 5 %}}", settings="{rate: 50/s, for: 4 s}".strip("{}").replace(", ", "\n    ")
     )
     assert (gate.settings["load"]["rate"], gate.settings["load"]["seconds"]) == (50, 4)
+
+
+STEPS = "{shape: steps, steps: [{rate: 50/s, for: 6 s}, {rate: 100/s, for: 6 s}]}"
+
+
+def test_a_knee_is_planned_with_its_objectives_and_bounds_how_late_the_generator_may_be(tmp_path: Path) -> None:
+    """In base units, for the gate process; a tenth of the tightest latency is the limit of the lateness."""
+    scenario = re.sub(r"arrivals: .*", f"arrivals: {STEPS}", SCENARIO)
+    gate = planned(
+        tmp_path, "{knee.rate: {at_least: 50/s}}", scenario=scenario, settings="knee: {latency.p95: 400 ms, errors.ratio: 2 %}"
+    )
+    assert gate.settings["knee"] == {"latency.p95": 0.4, "errors.ratio": 0.02}
+    limits = {criterion.id: criterion.comparisons[0].limit for criterion in gate.criteria}
+    assert limits["valid.lateness"] == pytest.approx(0.04)
 
 
 def test_the_catalogue_names_every_metric_once() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import ssl
 import subprocess
@@ -18,8 +19,10 @@ from odd_server import connections_of, odd_server
 
 from gates.load.engine import LoadError, run_load
 from gates.load.failure import Failure
+from gates.load.flows import Step
 from gates.load.outcome import LoadOutcome
 from gates.load.plan import LoadPlan
+from gates.load.program import Request
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +171,19 @@ def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
     assert operation.answer == {"job": "job-1", "second": "2", "kind": "application/json"}
     assert operation.value == {"asked": "job-1"}
     assert len({each.key for each in outcome.operations}) == 20
+
+
+def test_a_body_is_filled_up_to_its_size_with_spaces(url: str) -> None:
+    """It arrives as the JSON that it was, and is as long as was asked for; a longer one stays as it is."""
+    step = {"method": "POST", "path": "/echo/a/b", "body": {"key": "{key}"}, "check": {"json": {"key": "{key}"}}}
+    outcome = run(url, {**step, "fill": "200 KiB"}, rate=100, timeout=2.0)
+    assert outcome.failures == {}, outcome.examples
+    for fill, length in (("200 KiB", 204_800), ("3 B", 11)):
+        request = Request(Step.model_validate({**step, "fill": fill}), url, {}, {})
+        head, _, body = request.encode({"key": "k"}).partition(b"\r\n\r\n")
+        assert len(body) == length
+        assert f"Content-Length: {length}".encode() in head
+        assert json.loads(body) == {"key": "k"}
 
 
 @pytest.mark.end_to_end
