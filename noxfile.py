@@ -23,6 +23,10 @@ nox.options.sessions = ["unit", "benchmarks", "load", "validation", "drills", "r
 
 HERE = Path(__file__).resolve().parent
 # An interrupted run still stops its processes and writes its report; Nox by itself would wait half a second.
+SCENARIOS = (
+    "sustained", "burst", "spike", "memory", "governance-load", "federation-3", "federation-5", "federation-10", "soak",
+    "knee", "governance", "recovery-partition",
+)  # fmt: skip
 PATIENCE = {"interrupt_timeout": 15.0, "terminate_timeout": 15.0}
 
 
@@ -121,6 +125,26 @@ def matrix(session: nox.Session) -> None:
     """Run every fault under every kind of load (-- --times 10), and keep the count; goes on where it was interrupted."""
     install(session, "[all]")
     session.run("python", "benchmarks/matrix.py", *session.posargs, **PATIENCE)
+
+
+@nox.session(default=False)
+def scenarios(session: nox.Session) -> None:
+    """Run every scenario once on the federation, and write one report of them (-- --profile full for the full sizes)."""
+    install(session, "[all]")
+    profile = () if "--profile" in session.posargs else ("--profile", "standard")
+    only = [part for name in SCENARIOS for part in ("--only", name)]
+    env = {"GATES_RUN": run_id()}
+    try:
+        session.run("gates", "run", *profile, *only, *session.posargs, env=env, **PATIENCE)
+    finally:  # a part of the plan is never READY, so only what the gates themselves said counts
+        session.run("gates", "report", env=env, success_codes=[0, 1, 3], **PATIENCE)
+
+
+@nox.session(default=False)
+def load_sensitivity(session: nox.Session) -> None:
+    """Find the smallest shift of p99 and of the error ratio that is caught in 20 of 20 runs; goes on where it stopped."""
+    install(session, "[all]")
+    session.run("python", "benchmarks/load_sensitivity.py", "--write", "docs/load.md", *session.posargs, **PATIENCE)
 
 
 @nox.session(default=False)

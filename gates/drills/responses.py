@@ -47,11 +47,13 @@ BURST = Base(
 )
 
 
-def _proxied(base: Base, **defect: Any) -> Callable[[Tree], Tree]:
+def proxied(base: Base, **defect: Any) -> Callable[[Tree], Tree]:
+    """Put a proxy with *defect* before the endpoints of *base*."""
+
     return lambda tree: tree.with_gate(base.gate, proxy=defect)
 
 
-def _late(base: Base, criterion: str, share: str, **only: str) -> Callable[[Tree], Tree]:
+def late(base: Base, criterion: str, share: str, **only: str) -> Callable[[Tree], Tree]:
     """Hold answers back for 1.5 times the limit of *criterion*; *only* to requests of a method or path."""
 
     def seed(tree: Tree) -> Tree:
@@ -61,7 +63,7 @@ def _late(base: Base, criterion: str, share: str, **only: str) -> Callable[[Tree
     return seed
 
 
-def _probe(kind: str) -> Callable[[Path, Path], Sighting]:
+def proxy_logs(kind: str) -> Callable[[Path, Path], Sighting]:
     """The proxies' own logs: how many answers passed through them, and to how many of them *kind* was done."""
 
     def look(gate: Path, _tree: Path) -> Sighting:
@@ -85,8 +87,8 @@ DRILLS = (
         "One answer in twenty comes after 1.5 times the limit of p99.",
         SUSTAINED,
         "latency.p99@steady",
-        _late(SUSTAINED, "latency.p99@steady", _SHARE),
-        _probe("delay"),
+        late(SUSTAINED, "latency.p99@steady", _SHARE),
+        proxy_logs("delay"),
         seconds=9.0,
     ),
     Drill(
@@ -94,8 +96,8 @@ DRILLS = (
         "One request in twenty is refused with 503.",
         SUSTAINED,
         "errors.ratio",
-        _proxied(SUSTAINED, errors={"share": _SHARE, "status": 503}),
-        _probe("error"),
+        proxied(SUSTAINED, errors={"share": _SHARE, "status": 503}),
+        proxy_logs("error"),
         seconds=9.0,
     ),
     Drill(
@@ -103,8 +105,8 @@ DRILLS = (
         "One answer in twenty is a 200 with another body.",
         SUSTAINED,
         "errors.ratio",
-        _proxied(SUSTAINED, wrong_body={"share": _SHARE}),
-        _probe("wrong_body"),
+        proxied(SUSTAINED, wrong_body={"share": _SHARE}),
+        proxy_logs("wrong_body"),
         seconds=9.0,
     ),
     Drill(
@@ -112,8 +114,8 @@ DRILLS = (
         "One answer in twenty ends in the middle of its body.",
         SUSTAINED,
         "errors.ratio",
-        _proxied(SUSTAINED, truncated={"share": _SHARE}),
-        _probe("truncated"),
+        proxied(SUSTAINED, truncated={"share": _SHARE}),
+        proxy_logs("truncated"),
         seconds=9.0,
     ),
     Drill(
@@ -121,8 +123,8 @@ DRILLS = (
         "Three requests in a thousand are refused with 503: too few for the profile quick, enough for standard.",
         STANDARD,
         "errors.ratio",
-        _proxied(STANDARD, errors={"share": "0.3 %", "status": 503}),
-        _probe("error"),
+        proxied(STANDARD, errors={"share": "0.3 %", "status": 503}),
+        proxy_logs("error"),
         seconds=18.0,
     ),
     Drill(
@@ -130,8 +132,8 @@ DRILLS = (
         "One submission in twenty is answered after 1.5 times the limit of its flow's p99; reads are as fast as ever.",
         SUBMISSIONS,
         "latency.p99@steady/submit_job",
-        _late(SUBMISSIONS, "latency.p99@steady/submit_job", _SHARE, path="/mesh/submit"),
-        _probe("delay"),
+        late(SUBMISSIONS, "latency.p99@steady/submit_job", _SHARE, path="/mesh/submit"),
+        proxy_logs("delay"),
         seconds=9.5,
     ),
     Drill(
@@ -139,8 +141,8 @@ DRILLS = (
         "One request in twenty of a burst is refused with 503.",
         BURST,
         "errors.ratio",
-        _proxied(BURST, errors={"share": _SHARE, "status": 503}),
-        _probe("error"),
+        proxied(BURST, errors={"share": _SHARE, "status": 503}),
+        proxy_logs("error"),
         seconds=7.0,
     ),
     Drill(
@@ -148,8 +150,8 @@ DRILLS = (
         "One answer in five of a burst comes after 1.5 times the limit of p90.",
         BURST,
         "latency.p90@steady",
-        _late(BURST, "latency.p90@steady", "20 %"),
-        _probe("delay"),
+        late(BURST, "latency.p90@steady", "20 %"),
+        proxy_logs("delay"),
         seconds=7.0,
     ),
 )

@@ -35,6 +35,7 @@ DEFECTS: Mapping[str, Callable[[Tell], None]] = {
         defects_jobs.unverified_receipt,
         defects_federation.wrong_tally,
         defects_growth.connection_leak,
+        defects_growth.hoarded_bodies,
         defects_growth.memory_leak,
         defects_recovery.blind_detector,
         defects_recovery.late_breaker,

@@ -15,12 +15,12 @@ from urllib.parse import urlsplit
 
 from gates.node.defects_tell import Tell
 
-KEPT = 256 * 1024
+KEPT = 512 * 1024
 PAGE = os.sysconf("SC_PAGE_SIZE")
 
 
 def memory_leak(tell: Tell) -> None:
-    """A node keeps a quarter of a mebibyte of every submission for ever."""
+    """A node keeps half a mebibyte of every submission for ever."""
     kept: list[bytearray] = []
 
     def keep(_call: Any) -> None:
@@ -40,6 +40,23 @@ def connection_leak(tell: Tell) -> None:
         tell(str(open_files()))
 
     _with_every_submission(open_one)
+
+
+def hoarded_bodies(tell: Tell) -> None:
+    """A node takes in bodies of any size, and keeps them."""
+    from gates.node import http, intake
+
+    read, kept = intake.Bodies.read, list[bytes]()
+
+    async def hoard(self: Any, request: Any) -> bytes:
+        body = await read(self, request)
+        if len(body) > http.LARGEST_BODY:
+            kept.append(body)
+            tell(str(resident()))
+        return body
+
+    intake.LARGEST_BODY = 1024 * http.LARGEST_BODY  # type: ignore[attr-defined]
+    intake.Bodies.read = hoard  # type: ignore[method-assign]
 
 
 def resident() -> int:

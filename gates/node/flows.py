@@ -133,7 +133,7 @@ FLOWS: Mapping[str, Any] = {
         "steps": [
             _found("order=newest"),
             {
-                "path": "/governance/proposals/{proposal}",
+                "path": "/governance/proposal/{proposal}",
                 "check": {
                     "status": 200,
                     "json": {"proposal_id": "{proposal}", "votes": {"type": "array"}, "tally.yes": {"type": "integer"}},

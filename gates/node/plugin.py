@@ -25,6 +25,7 @@ Defect = Literal[
     "double-spend-on-retry",
     "double-vote",
     "forget-keys",
+    "hoarded-bodies",
     "illegal-transition",
     "impatient-outbox",
     "late-breaker",

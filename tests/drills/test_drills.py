@@ -251,7 +251,7 @@ def test_the_proxies_logs_say_how_many_answers_were_touched(tmp_path: Path) -> N
     lines = [{"kind": "delay"}, {"kind": "error"}, {"kind": "total", "forwarded": 40}]
     for name in ("a", "b"):
         (tmp_path / "target" / f"proxy-{name}.jsonl").write_text("\n".join(map(json.dumps, lines)))
-    seen = responses._probe("delay")(tmp_path, tmp_path)
+    seen = responses.proxy_logs("delay")(tmp_path, tmp_path)
     assert (seen.reached, seen.triggered) == (80, 2)
 
 
@@ -259,7 +259,7 @@ def test_a_probe_without_traces_has_seen_nothing(tmp_path: Path) -> None:
     """No log, no file, no database: not reached."""
     probes = (
         next(each.probe for each in icn.DRILLS if each.name == "forget-keys"),
-        responses._probe("delay"),
+        responses.proxy_logs("delay"),
         slowness._slowed_calls,
         testing._failures_in_junit,
         testing._result_is_gone,

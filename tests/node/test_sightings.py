@@ -172,3 +172,13 @@ def test_an_unknown_defect_is_refused(arguments: list[str]) -> None:
     from gates.node.defects import main
 
     assert main(arguments) == 2
+
+
+def test_growth_is_what_a_node_told_of_itself_from_first_to_last(folder: Folder) -> None:
+    """Beyond the bound it is triggered; a node that told nothing has not been reached."""
+    look = sightings.grown(50, "{struck} and {found}")
+    assert look(folder.root, folder.root) == Sighting(0, 0, "0 and 0")
+    folder.tell("100", "130", "140")
+    assert look(folder.root, folder.root) == Sighting(3, 0, "3 and 40")
+    folder.tell("100", "130", "1300")
+    assert look(folder.root, folder.root) == Sighting(3, 1, "3 and 1,200")
