@@ -12,6 +12,7 @@ SPIKE = Base(
     name="spike",
     gate="spike",
     criteria=("latency.p90@spike", "latency.p95@after", "errors.ratio"),
+    settings={"stop": {"after": "never"}},  # a run that ends itself for the one has nothing to say of the other
     scenario={
         "arrivals": {"shape": "spike", "base": "60/s", "peak": "300/s", "at": "1.5 s", "length": "3 s", "for": "10 s"},
         "warmup": "1 s",
