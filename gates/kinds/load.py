@@ -203,9 +203,10 @@ class _Gate:
         from gates.load.resources import expected, measured
 
         criteria, phases = self.request.gate.criteria, self.plan.phases
-        windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
-        clients = measurements(outcome, phases=phases, seed=self.request.seed)
         found = self._knee(outcome)
+        windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
+        windows += found.windows if found else ()
+        clients = measurements(outcome, phases=phases, seed=self.request.seed)
         if found:
             clients = (*only_until(found.until, outcome, clients, self.request.seed), found.measurement)
         resources = measured(taken, phases, outcome.end)

@@ -18,7 +18,7 @@ from gates.load import validity
 from gates.load.metrics import QUANTILES
 from gates.load.mistakes import mistake
 from gates.load.plan import LoadPlan
-from gates.model import Interval, KindContext, Measurement, MetricSpec, Rule, Table, Unit
+from gates.model import Interval, KindContext, Measurement, MetricSpec, Rule, Table, Unit, Window
 from gates.quantity import parse, show
 
 if TYPE_CHECKING:
@@ -163,6 +163,11 @@ class Knee:
     def measurement(self) -> Measurement:
         count = sum(each.count for each in self.seen)
         return Measurement(KNEE, self.held, Unit.RATE, count, Interval(self.held, self.highest, LEVEL, METHOD))
+
+    @property
+    def windows(self) -> tuple[Window, ...]:
+        """The steps, for plots over time; those that have no name of their own show their rate."""
+        return tuple(Window(f"{each.step.rate:g}/s", each.step.start, each.step.end) for each in self.seen)
 
     @property
     def table(self) -> Table:

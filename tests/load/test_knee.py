@@ -65,6 +65,7 @@ def test_the_knee_lies_between_the_last_step_that_held_and_the_first_that_broke(
     assert 199.9 < interval.high < 200
     assert found.text == "The knee lies between 100/s and 200/s: at 200/s latency.p95 was 900 ms."
     assert [row[-1] for row in found.table.rows] == ["held", "held", "broke"]
+    assert [(each.text, each.start, each.end) for each in found.windows][1:] == [("100/s", 6.0, 12.0), ("200/s", 12.0, 18.0)]
 
 
 def test_errors_break_a_step_as_latency_does() -> None:

@@ -262,6 +262,15 @@ def test_logarithmic_ticks_are_round(low: float, high: float, ticks: list[float]
     assert len(svg.log_ticks(low, high)) >= 2
 
 
+def test_ticks_of_bytes_are_round_in_the_units_that_they_are_shown_in() -> None:
+    """64 MiB rather than 47.7 MiB: as short as what is read of it, and inside the drawing."""
+    mebi = 1024 * 1024
+    assert svg.byte_ticks(0, 75 * mebi, 5) == [0, 32 * mebi, 64 * mebi]
+    assert svg.byte_ticks(0, 340 * mebi, 5) == [0, 128 * mebi, 256 * mebi]
+    assert svg.byte_ticks(0, 3, 5) == [0, 1, 2, 3]
+    assert svg.byte_ticks(7, 7) == [7]
+
+
 def test_labels_keep_apart_in_their_room() -> None:
     """Labels of lines that end together don't lie over each other."""
     places = svg.apart([50.0, 51.0, 52.0, 99.0], 14.0, 0.0, 100.0)

@@ -90,7 +90,8 @@ def _value_scale(lines: Sequence[Line], limits: Sequence[Limit], logarithmic: bo
 
 
 def _value_grid(y: Scale, unit: Unit, area: Area, *, logarithmic: bool) -> list[str]:
-    ticks = svg.log_ticks(y.low, y.high) if logarithmic else svg.linear_ticks(y.low, y.high, 5)
+    linear = svg.byte_ticks if unit is Unit.BYTES else svg.linear_ticks
+    ticks = svg.log_ticks(y.low, y.high) if logarithmic else linear(y.low, y.high, 5)
     return [part for tick in ticks for part in _value_tick(tick, y(tick), unit, area)]
 
 

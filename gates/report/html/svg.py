@@ -90,6 +90,14 @@ def linear_ticks(low: float, high: float, about: int = 6) -> list[float]:
     return [float(f"{step * index:.12g}") for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
 
 
+def byte_ticks(low: float, high: float, about: int = 6) -> list[float]:
+    """Multiples of a power of two, which are round in KiB and MiB."""
+    if high <= low:
+        return [low]
+    step = 2.0 ** max(0, math.ceil(math.log2((high - low) / max(about - 1, 1)) - 1e-9))
+    return [step * index for index in range(math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9) + 1)]
+
+
 def time_ticks(low: float, high: float, about: int = 7) -> list[float]:
     """Round times in seconds; whole minutes or hours when there are many of them."""
     if high - low <= 300:
