@@ -179,6 +179,7 @@ def test_a_healthy_server_passes_with_every_number_that_was_asked_for(tmp_path: 
         ("{errors: {share: 5 %}}", "{errors.ratio: {below: 2 %}}", "error"),
         ("{wrong_body: {share: 5 %}}", "{errors.ratio: {below: 2 %}}", "wrong_body"),
         ("{delay: {share: 20 %, by: 200 ms}}", "{latency.p90@steady: {below: 100 ms}}", "delay"),
+        ("{truncated: {share: 5 %}}", "{errors.ratio: {below: 2 %}}", "truncated"),
     ],
 )
 def test_a_seeded_defect_is_caught_and_seen_by_the_proxy_itself(
@@ -192,6 +193,23 @@ def test_a_seeded_defect_is_caught_and_seen_by_the_proxy_itself(
     lines = [json.loads(line) for line in (tmp_path / "g" / "evidence" / "proxy-main.jsonl").read_text().splitlines()]
     assert lines[-1]["kind"] == "total"
     assert lines[-1]["done"][kind] == sum(line["kind"] == kind for line in lines) >= 29
+
+
+@pytest.mark.end_to_end
+def test_a_stall_is_in_the_latency_of_many_and_in_the_service_time_of_few(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Two connections hold two requests in it; all others wait, which a clock that starts at the sending misses."""
+    scenario = SCENARIO.replace("300/s, for: 2 s", "60/s, for: 4.5 s").replace("connections: 20", "connections: 2")
+    scenario = scenario.replace("timeout: 1 s", "timeout: 5 s")
+    gate = planned(
+        tmp_path, "{latency.p90: {below: 5 s}}", scenario=scenario, settings="proxy: {stall: {every: 4 s, for: 1 s}}"
+    )
+    found = {each.key: each.value for each in ran(tmp_path, gate, monkeypatch).measurements}
+    held = (tmp_path / "g" / "evidence" / "proxy-main.jsonl").read_text().count('"kind": "stall"')
+    assert found["latency.p90"] > 0.3
+    assert found["service.p90"] < found["latency.p90"] / 3
+    assert 1 <= held <= 0.02 * found["requests.count"]
 
 
 @pytest.mark.end_to_end
