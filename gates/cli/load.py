@@ -217,12 +217,13 @@ def _judged(plan: LoadPlan, outcome: LoadOutcome, seed: int) -> GateReport:
     from gates.model import Execution, GateResult, PlannedGate
     from gates.pipeline.judge import judge_gate
 
-    gate = PlannedGate("load", "load", {}, valid_criteria(()), 0.0, 0.0)
+    gate = PlannedGate("load", "load", {}, valid_criteria((), spins=plan.pacing == "spin"), 0.0, 0.0)
     found = measurements(outcome, phases=plan.phases, seed=seed)
     return judge_gate(gate, GateResult("load", Execution.COMPLETED, "", outcome.end, found))
 
 
 def _code(outcome: LoadOutcome, report: GateReport, interrupted: bool) -> Exit:
+    from gates.load.bottleneck import bottlenecks
     from gates.model import Outcome
 
     if interrupted:
@@ -233,6 +234,8 @@ def _code(outcome: LoadOutcome, report: GateReport, interrupted: bool) -> Exit:
     doubts = [each.reason for each in report.criteria if each.outcome is not Outcome.PASS]
     for doubt in doubts:
         console.talk(f"not a valid measurement: {doubt}")
+    for found in bottlenecks(outcome, report.gate.criteria):
+        console.talk(f"{found.message}; what helps: {found.hint}")
     return Exit.INCONCLUSIVE if doubts else Exit.READY
 
 

@@ -53,6 +53,7 @@ def phases_of(load: LoadPlan, faults: Sequence[PlannedFault]) -> dict[str, tuple
 
 def described(plan: TrialPlan, course: Course, request: Request, started: str, seconds: float) -> GateResult:
     """The result of the gate."""
+    from gates.load.bottleneck import bottlenecks
     from gates.load.measure import measurements
 
     phases = phases_of(plan.load, plan.faults)
@@ -71,7 +72,11 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
             *resources.measurements,
             *(measurement for outcome in outcomes for measurement in outcome.measurements),
         ),
-        findings=(*_findings(plan, course), *(finding for outcome in outcomes for finding in outcome.findings)),
+        findings=(
+            *bottlenecks(course.load, criteria),
+            *_findings(plan, course),
+            *(finding for outcome in outcomes for finding in outcome.findings),
+        ),
         exhibits=_exhibits(plan, course, request, resources),
         summary=_summary(plan, course),
         steps=_steps(request),

@@ -65,8 +65,8 @@ class LoadSettings(Settings):
     """What a gate of the kind `load` is given.
 
     `scenario` is a path; `rate` and `for` take the place of the scenario's own; `knee` holds the objectives of its steps, for
-    `knee.rate`; `proxy` seeds defects into a share of the responses, for drills; `stop` says how long a breach must last that
-    ends the run.
+    `knee.rate`; `proxy` seeds defects into a share of the responses and `drag` is processor time that every arrival costs the
+    generator, both for drills; `stop` says how long a breach must last that ends the run.
     """
 
     scenario: str
@@ -74,6 +74,7 @@ class LoadSettings(Settings):
     for_: Annotated[Duration, Field(gt=0, le=86_400)] | None = Field(default=None, alias="for")
     knee: Objectives | None = None
     proxy: ProxySettings | None = None
+    drag: Annotated[Duration, Field(gt=0, le=10)] | None = None
     stop: StopSettings = StopSettings()
 
 
@@ -110,9 +111,12 @@ class LoadKind:
                 "load": codec.to_json(load),
                 "proxy": settings.proxy.injection() if settings.proxy else None,
                 "knee": limits,
+                "drag": settings.drag or 0.0,
                 "stop_after": settings.stop.seconds(load),
             },
-            built_in=valid_criteria(context.criteria, latest=most_lateness(limits) if limits else None),
+            built_in=valid_criteria(
+                context.criteria, latest=most_lateness(limits) if limits else None, spins=load.pacing == "spin"
+            ),
             samples={
                 **samples(load, context.criteria, load.phases, root=context.root),
                 **planned_samples(context.criteria, load.phases, load.seconds),
@@ -162,6 +166,7 @@ class _Gate:
                     headers=target.headers,
                     on_start=started.append,
                     guarded=self._guarded,
+                    drag=self.request.gate.settings["drag"],
                 )
             taken = sampler.taken(started[0])
             deaths = _deaths(target)
@@ -197,6 +202,7 @@ class _Gate:
                 shutil.copyfile(log, self.request.evidence / log.name)
 
     def _result(self, outcome: LoadOutcome, taken: Taken, deaths: tuple[Finding, ...], tails: tuple[Any, ...]) -> GateResult:
+        from gates.load.bottleneck import bottlenecks
         from gates.load.exhibits import exhibits, limits
         from gates.load.measure import measurements
         from gates.load.resource_exhibits import resource_exhibits
@@ -223,7 +229,7 @@ class _Gate:
                 each for each in (*clients, *resources.measurements, *guards.measurements) if each.metric not in cut
             ),
             reason=stopped,
-            findings=(*deaths, *guards.findings),
+            findings=(*deaths, *bottlenecks(outcome, criteria), *guards.findings),
             exhibits=(
                 *((found.table,) if found else ()),
                 *exhibits(outcome, limits=limits(criteria), windows=windows),

@@ -197,7 +197,7 @@ class Validation:
         _check_criteria(trial, known, context)
         return KindPlan(
             settings=codec.to_json(trial),
-            built_in=(*valid_criteria(context.criteria), _fault_seen()),
+            built_in=(*valid_criteria(context.criteria, spins=load.pacing == "spin"), _fault_seen()),
             samples=_Samples(trial, context.target, known, context.root).of(context.criteria),
             controls=tuple(sorted({each for fault in faults for each in controls_of(FAULTS[fault.name], fault.asked, there)})),
             seconds=load.seconds + START_RETRY_AND_STOP,

@@ -59,6 +59,7 @@ def run_load(
     stop: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
+    drag: float = 0.0,
 ) -> LoadOutcome:
     """Run *plan* against *endpoints* (name to base URL) and return when every arrival is accounted for.
 
@@ -66,11 +67,12 @@ def run_load(
     *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before it; *on_second* a
     `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no more arrivals
     start. *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later what has no
-    answer is abandoned. Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
+    answer is abandoned. *drag* is a seeded defect: seconds of processor time that every arrival costs the generator.
+    Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
     """
     arrivals = _scheduled(plan, endpoints, seed)
     keep, guard = partial(RowRecorder, record=record), guarded(arrivals) if guarded else None
-    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard))
+    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, drag))
 
 
 def tally_load(
@@ -132,6 +134,7 @@ class _Run(Generic[Left]):
         stop: threading.Event | None,
         headers: Mapping[str, str],
         guard: Guard | None,
+        drag: float = 0.0,
     ) -> None:
         self._plan = plan
         self._endpoints = endpoints
@@ -145,6 +148,7 @@ class _Run(Generic[Left]):
         self._guard = guard if guard is not None and guard.watches else None
         self._look_at = LOOK
         self._broken = math.inf
+        self._drag = drag
         self._next = 0
         self._open = 0
         self._second: list[float] = []
@@ -173,6 +177,7 @@ class _Run(Generic[Left]):
             for pool in self._pools:
                 pool.close(end, abandon=self._broken < math.inf)
         after = Reading.now()
+        self._count_the_rest(end)
         # one turn of the loop lets the aborted connections report, so that no transport is left to the collector
         await asyncio.sleep(0)
         stopped = self._next < len(self._due)
@@ -197,11 +202,21 @@ class _Run(Generic[Left]):
         while n < last and due[n] <= (now := time.monotonic()):
             dispatched[n] = now
             self._open += 1
+            if self._drag:
+                _waste(self._drag)
             pools[endpoint_of[n]].dispatch(n, now)
             n += 1
         self._next = n
         if n < len(due):
             self._pacer.wake_at(due[n])
+
+    def _count_the_rest(self, end: float) -> None:
+        """What a generator that was too slow never came to was never sent; what it was told to leave is not counted."""
+        told = self._broken < math.inf or (self._stop is not None and self._stop.is_set())
+        while not told and self._next < len(self._due):
+            self._recorder.dispatched[self._next] = end
+            self._recorder.finish(self._next, end, Failure.UNSENT, 0, "the generator did not come to it before the end")
+            self._next += 1
 
     def _over(self, n: int, now: float, failure: Failure) -> None:
         self._open -= 1
@@ -252,6 +267,12 @@ class _Run(Generic[Left]):
         latencies, self._second = self._second, []
         errors, self._errors = self._errors, 0
         self._on_second(SecondReport(second, self._next, len(latencies), errors, tuple(latencies)))
+
+
+def _waste(seconds: float) -> None:
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
 
 
 def tls(plan: LoadPlan, endpoints: Mapping[str, str]) -> ssl.SSLContext | None:

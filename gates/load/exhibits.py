@@ -121,6 +121,7 @@ def _generator(outcome: Outcome, whole: Selection) -> Table:
         ("lateness p50", show(lateness.quantile(0.5), Unit.SECONDS)),
         ("lateness p99", show(lateness.quantile(0.99), Unit.SECONDS)),
         ("processor time of the generator", f"{health.cpu:.0%} of one core"),
+        ("waited for a processor", "unknown" if health.held is None else f"{health.held:.0%} of the time"),
         ("time taken by the hypervisor", "unknown" if health.steal is None else show(health.steal, Unit.RATIO)),
         ("step of the clock", show(health.clock_jump, Unit.SECONDS)),
         ("pacing", health.pacing),

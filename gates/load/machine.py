@@ -9,6 +9,7 @@ from pathlib import Path
 from gates.load.outcome import Health
 
 _STAT = Path("/proc/stat")
+_SCHEDULE = Path("/proc/thread-self/schedstat")
 _STEAL = 7
 _FIELDS_OF_TIME = 8  # guest times are contained in user and nice
 
@@ -21,17 +22,28 @@ class Reading:
     wall: float
     processor: float
     ticks: tuple[int, ...]
+    waited: float | None = None
 
     @classmethod
     def now(cls) -> Reading:
-        return cls(time.monotonic(), time.time(), time.thread_time(), _ticks())
+        return cls(time.monotonic(), time.time(), time.thread_time(), _ticks(), _waited())
 
 
 def health(before: Reading, after: Reading, pacing: str) -> Health:
     """The generator's health between two readings."""
     elapsed = max(after.monotonic - before.monotonic, 1e-9)
     jump = (after.wall - before.wall) - (after.monotonic - before.monotonic)
-    return Health((after.processor - before.processor) / elapsed, _steal(before.ticks, after.ticks), abs(jump), pacing)
+    held = None if before.waited is None or after.waited is None else (after.waited - before.waited) / elapsed
+    cpu = (after.processor - before.processor) / elapsed
+    return Health(cpu, _steal(before.ticks, after.ticks), abs(jump), pacing, held)
+
+
+def _waited() -> float | None:
+    """Seconds for which this thread could have run and had no processor; None where the kernel does not count them."""
+    try:
+        return int(_SCHEDULE.read_text().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return None
 
 
 def _steal(before: tuple[int, ...], after: tuple[int, ...]) -> float | None:

@@ -70,6 +70,14 @@ def _generator(outcome: Outcome, seed: int) -> Iterator[Measurement]:
     yield Measurement("unsent.ratio", unsent / count, Unit.RATIO, count, clopper_pearson(unsent, count))
     yield Measurement(validity.UNSENT, unsent / count, Unit.RATIO, count)
     yield Measurement(validity.LATENESS, late, Unit.SECONDS, count)
+    yield Measurement(validity.CPU, health.cpu, Unit.RATIO, count)
     if health.steal is not None:
         yield Measurement(validity.STEAL, health.steal, Unit.RATIO, count)
+        yield Measurement("generator.steal", health.steal, Unit.RATIO, count)
+    if health.held is not None:
+        yield Measurement("generator.held", health.held, Unit.RATIO, count)
+    yield Measurement("generator.cpu", health.cpu, Unit.RATIO, count)
+    done = whole.right + whole.wrong - unsent
+    for name, number in (("planned", outcome.planned), ("sent", whole.sent), ("done", done), ("unsent", unsent)):
+        yield Measurement(f"generator.{name}", number, Unit.COUNT, count)
     yield Measurement(validity.CLOCK, health.clock_jump, Unit.SECONDS, count)

@@ -11,6 +11,19 @@ ANY_PHASE = "*"
 QUANTILES = {"p50": 0.5, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p999": 0.999}
 
 
+GENERATOR = (
+    MetricSpec("generator.planned", Unit.COUNT, Rule.SINGLE, "Arrivals of the schedule."),
+    MetricSpec("generator.sent", Unit.COUNT, Rule.SINGLE, "Arrivals of which a request was written to a connection."),
+    MetricSpec("generator.done", Unit.COUNT, Rule.SINGLE, "Arrivals that were answered rightly or ended in an error."),
+    MetricSpec("generator.unsent", Unit.COUNT, Rule.SINGLE, "Arrivals that were never sent."),
+    MetricSpec("generator.cpu", Unit.RATIO, Rule.SINGLE, "Processor time of the generator's thread, as a part of one core."),
+    MetricSpec(
+        "generator.held", Unit.RATIO, Rule.SINGLE, "Part of the time for which that thread had to wait for a processor."
+    ),
+    MetricSpec("generator.steal", Unit.RATIO, Rule.SINGLE, "Part of the machine's processor time that the hypervisor took."),
+)
+
+
 def catalogue(phases: tuple[str, ...] = ("warmup", "steady")) -> tuple[MetricSpec, ...]:
     """Every metric of a load; *phases* are those that it can be asked for, besides those of a scenario's own."""
     phases = (*phases, ANY_PHASE)
@@ -28,6 +41,7 @@ def catalogue(phases: tuple[str, ...] = ("warmup", "steady")) -> tuple[MetricSpe
         MetricSpec("throughput", Unit.RATE, Rule.SINGLE, "Right answers a second.", phases=phases, selectors=True),
         MetricSpec("lateness.p50", Unit.SECONDS, Rule.PERCENTILE, "Median lateness of the generator.", 0.5),
         MetricSpec("lateness.p99", Unit.SECONDS, Rule.PERCENTILE, "99th percentile of the generator's lateness.", 0.99),
+        *GENERATOR,
         MetricSpec("unsent.ratio", Unit.RATIO, Rule.RATIO, "Arrivals that were never sent."),
         *resources(phases),
         *VALIDITY,

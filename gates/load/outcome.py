@@ -22,19 +22,22 @@ class Health:
         cpu: processor time of the generator's thread divided by wall time.
         steal: part of the machine's processor time that the hypervisor took; None where it can't be read.
         clock_jump: how far the wall clock moved against the monotonic one, in seconds.
-        pacing: `timerfd` or `timer`.
+        pacing: `timerfd`, `timer` or `spin`.
+        held: part of the time for which its thread could have run and had no processor; None where it can't be read.
     """
 
     cpu: float
     steal: float | None
     clock_jump: float
     pacing: str
+    held: float | None = None
 
     def worse(self, other: Health) -> Health:
         """The worse of both in everything; what one could not read is unknown."""
         steal = None if self.steal is None or other.steal is None else max(self.steal, other.steal)
         pacing = self.pacing if self.pacing == other.pacing else f"{self.pacing}, {other.pacing}"
-        return Health(max(self.cpu, other.cpu), steal, max(self.clock_jump, other.clock_jump), pacing)
+        held = None if self.held is None or other.held is None else max(self.held, other.held)
+        return Health(max(self.cpu, other.cpu), steal, max(self.clock_jump, other.clock_jump), pacing, held)
 
 
 @dataclass(frozen=True, slots=True)

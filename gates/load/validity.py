@@ -4,6 +4,8 @@
 - `valid.lateness`: how late the generator took arrivals up. Beyond a tenth of the tightest latency limit it could decide.
 - `valid.steal`: the hypervisor's part of the machine's time. Shared machines are seen at 0 to 20 % with sound measurements;
   beyond 25 % every fourth wake-up of everything, target and generator, is somebody else's doing.
+- `valid.cpu`: the part of a core that the generator's thread took. Beyond 90 % it was as fast as it can be, and what waits for
+  it waits for us. A generator that spins takes a whole core on purpose; its lateness tells.
 - `valid.clock`: a wall clock that steps, against the monotonic one, makes logs, evidence and probes disagree about time.
 """
 
@@ -17,10 +19,12 @@ from gates.quantity import show
 UNSENT = "valid.unsent"
 LATENESS = "valid.lateness"
 STEAL = "valid.steal"
+CPU = "valid.cpu"
 CLOCK = "valid.clock"
 
 MOST_UNSENT = 0.001
 MOST_STEAL = 0.25
+MOST_CPU = 0.9
 MOST_JUMP = 0.050
 LATENESS_WITHOUT_LIMIT = 0.025
 PART_OF_THE_LIMIT = 0.1
@@ -29,18 +33,23 @@ METRICS = (
     MetricSpec(UNSENT, Unit.RATIO, Rule.SINGLE, "Part of the arrivals that were never sent."),
     MetricSpec(LATENESS, Unit.SECONDS, Rule.SINGLE, "99th percentile of how late the generator took arrivals up."),
     MetricSpec(STEAL, Unit.RATIO, Rule.SINGLE, "Part of the machine's processor time that the hypervisor took."),
+    MetricSpec(CPU, Unit.RATIO, Rule.SINGLE, "Processor time of the generator's thread, as a part of one core."),
     MetricSpec(CLOCK, Unit.SECONDS, Rule.SINGLE, "Step of the wall clock against the monotonic clock during the run."),
 )
 
 
-def valid_criteria(criteria: Iterable[Criterion], *, latest: float | None = None) -> tuple[Criterion, ...]:
+def valid_criteria(
+    criteria: Iterable[Criterion], *, latest: float | None = None, spins: bool = False
+) -> tuple[Criterion, ...]:
     """The built-in criteria of a gate that has *criteria*, whose tightest latency limit bounds the lateness, unless *latest*
-    does, in seconds.
+    does, in seconds. A generator that *spins* takes all of its core, so that nothing is to be learned from that.
     """
     late = most_lateness(criteria) if latest is None else latest
+    busy = _at_most(CPU, Unit.RATIO, MOST_CPU, "The generator was not the bottleneck.")
     return (
         _at_most(UNSENT, Unit.RATIO, MOST_UNSENT, "The load was offered as planned."),
         _at_most(LATENESS, Unit.SECONDS, late, "The generator was on time.", machine=True),
+        *(() if spins else (busy,)),
         _at_most(STEAL, Unit.RATIO, MOST_STEAL, "The machine was ours.", machine=True),
         _at_most(CLOCK, Unit.SECONDS, MOST_JUMP, "The clock did not step.", machine=True),
     )
