@@ -32,5 +32,5 @@ value that `on_start` received::
     write_evidence(outcome, folder)                         # per-second CSV and latencies
 
     from gates.load.validity import valid_criteria          # base dependencies
-    valid_criteria(context.criteria)                        # -> valid.unsent, valid.lateness, valid.cpu, valid.steal, valid.clock
+    valid_criteria(context.criteria)                        # -> valid.unsent, .lateness, .cpu, .steal, .clock
 """

@@ -38,9 +38,7 @@ METRICS = (
 )
 
 
-def valid_criteria(
-    criteria: Iterable[Criterion], *, latest: float | None = None, spins: bool = False
-) -> tuple[Criterion, ...]:
+def valid_criteria(criteria: Iterable[Criterion], *, latest: float | None = None, spins: bool = False) -> tuple[Criterion, ...]:
     """The built-in criteria of a gate that has *criteria*, whose tightest latency limit bounds the lateness, unless *latest*
     does, in seconds. A generator that *spins* takes all of its core, so that nothing is to be learned from that.
     """
