@@ -19,8 +19,8 @@ BODIES = Base(
     name="bodies",
     gate="memory",
     criteria=("rss.max/*",),
-    scenario={"arrivals": {"rate": "50/s", "for": "12 s"}, "warmup": "1 s"},
-    seconds=16.0,
+    scenario={"arrivals": {"rate": "80/s", "for": "10 s"}, "warmup": "1 s"},
+    seconds=14.0,
 )
 
 DRILLS = (

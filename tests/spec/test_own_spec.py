@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 from pathlib import Path
 
 import pytest
@@ -38,3 +39,23 @@ def test_one_partition_and_one_crash_in_quick_and_the_whole_matrix_in_standard_f
     standard = [gate for gate in resolve(OWN, root=ROOT, profile="standard").gates if gate.name.startswith("recovery-")]
     assert len(standard) >= 29
     assert sum(gate.budget for gate in standard) <= 900.0
+
+
+def test_the_session_of_scenarios_runs_every_gate_of_load_there_is() -> None:
+    """A scenario that is added is run there, too; and what a session names is a gate of the profile that it runs."""
+    statements = ast.parse((ROOT / "noxfile.py").read_text()).body
+    named = next(
+        ast.literal_eval(each.value)
+        for each in statements
+        if isinstance(each, ast.Assign) and any(isinstance(name, ast.Name) and name.id == "SCENARIOS" for name in each.targets)
+    )
+    gates = {gate.name: gate for gate in resolve(OWN, root=ROOT, profile="standard").gates}
+    assert set(named) <= set(gates)
+    assert {name for name, gate in gates.items() if gate.kind == "load"} <= set(named)
+    assert sum(gates[name].budget for name in named) <= 600.0
+
+
+def test_the_standard_profile_fits_its_budget() -> None:
+    """With all scenarios and the sample of drills."""
+    resolved = resolve(OWN, root=ROOT, profile="standard")
+    assert 0 < sum(gate.budget for gate in resolved.gates) <= resolved.budget
