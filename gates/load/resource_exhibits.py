@@ -13,6 +13,7 @@ from gates.model import Criterion, Exhibit, Limit, Line, Measurement, Series, Ta
 from gates.quantity import show
 
 MOST_POINTS = 480
+MOST_PROCESSES = 4
 Points = tuple[tuple[float, float], ...]
 
 
@@ -78,7 +79,10 @@ def _lines(taken: Taken, column: Callable[[Sample], float | None], what: str = "
 
 
 def _counts(taken: Taken) -> Iterator[Line]:
+    """Of many processes the files alone, sockets among them: three lines of each can't be told apart. The table has all."""
     yield from _lines(taken, lambda each: each.files, "files")
+    if len(taken.names) > MOST_PROCESSES:
+        return
     yield from _lines(taken, lambda each: each.sockets, "sockets")
     yield from _lines(taken, lambda each: each.threads, "threads")
 

@@ -183,6 +183,15 @@ def test_plots_have_a_line_a_process_with_limits_and_windows_and_a_table_of_all(
     assert resource_exhibits(taken(), measured(taken(), PHASES, 10.0), [], []) == ()
 
 
+@pytest.mark.parametrize(("processes", "lines"), [(4, 12), (5, 5)])
+def test_of_many_processes_the_files_alone_are_drawn(processes: int, lines: int) -> None:
+    """Ten nodes would have thirty lines, which nobody can tell apart."""
+    found = taken(**{f"node-{number}": course(pid=number) for number in range(processes)})
+    drawn = resource_exhibits(found, measured(found, PHASES, 10.0), [], [])
+    (opened,) = (each for each in drawn if isinstance(each, Series) and each.title.startswith("Open files"))
+    assert len(opened.lines) == lines
+
+
 def test_long_lines_are_thinned_and_keep_their_peaks() -> None:
     """Five minutes are 1,200 looks."""
     points = tuple((float(at), 1.0 if at != 777 else 9.0) for at in range(1200))
