@@ -252,7 +252,7 @@ def _check(place: Path) -> None:
 @contextlib.contextmanager
 def _alone(place: Path) -> Iterator[None]:
     _check(place)
-    descriptor = os.open(place / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    descriptor = os.open(place, os.O_RDONLY | os.O_CLOEXEC)  # itself: a full disk has no room for a file to lock
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX)
         yield

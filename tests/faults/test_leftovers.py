@@ -6,10 +6,12 @@ import os
 import signal
 import subprocess
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from gates.faults.capability import works
 from gates.leftovers import PLACE, LeftoverError, Owner, add, clean, entries, held, started, state_folder, undo, unique
 
 HOLDER = """
@@ -20,6 +22,13 @@ with held("folder", sys.argv[2], folder=Path(sys.argv[1])) as name:
     Path(name).mkdir()
     print("held", flush=True)
     sys.stdin.read()
+"""
+
+NOTED = """
+import sys
+from pathlib import Path
+from gates.leftovers import add
+add("file", sys.argv[2], folder=Path(sys.argv[1]))
 """
 
 
@@ -70,6 +79,24 @@ def test_what_a_killed_owner_made_is_undone(registry: Path, tmp_path: Path) -> N
     assert [(each.leftover.name, each.problem) for each in clean(registry)] == [(str(path), "")]
     assert not path.exists()
     assert entries(registry) == ()
+
+
+@pytest.mark.skipif(bool(works("tmpfs")), reason=works("tmpfs"))
+def test_a_disk_with_no_room_for_one_more_file_keeps_nobody_from_cleaning(tmp_path: Path) -> None:
+    """The disk may be why the owner died, so to clean needs no file that was not there before."""
+    disk, victim = tmp_path / "disk", tmp_path / unique("x")
+    disk.mkdir()
+    with held("mount", str(disk), folder=tmp_path / "own"):
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m,nr_inodes=12", unique("disk"), str(disk)], check=True)
+        subprocess.run([sys.executable, "-c", NOTED, str(disk / "leftovers"), str(victim)], check=True)
+        victim.touch()
+        with suppress(OSError):
+            for number in range(20):
+                (disk / str(number)).touch()
+        with pytest.raises(OSError, match="No space left"):
+            (disk / "another").touch()
+        assert [each.problem for each in clean(disk / "leftovers")] == [""]
+    assert not victim.exists()
 
 
 def test_what_can_not_be_undone_stays_and_says_why(registry: Path, tmp_path: Path) -> None:
