@@ -19,8 +19,10 @@ from gates.errors import Exit, UsageError
 from gates.model import Unit
 
 if TYPE_CHECKING:
-    from gates.load.outcome import LoadOutcome, SecondReport
+    from gates.load.outcome import SecondReport
     from gates.load.plan import LoadPlan
+    from gates.load.scale import Scale
+    from gates.load.selection import Outcome
     from gates.model import GateReport, Measurement, Table
 
 T = TypeVar("T")
@@ -43,6 +45,8 @@ PATIENCE = 0.1
 @click.option("--ca", metavar="FILE", help="Authorities in PEM that the target's certificate may be signed by.")
 @click.option("--closed", is_flag=True, help="No rate: ask again as soon as answered, for what the target does at most.")
 @click.option("--profile", default="quick", help="Whose values of the scenario: quick, standard or full.", show_default=True)
+@click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for time series, histograms, metrics.")
+@click.option("--scale", metavar="WHERE", help="Over several processes, local:N, or the workers of dask://HOST:PORT.")
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
 def load_command(
     scenario: Path,
@@ -56,6 +60,8 @@ def load_command(
     ca: str | None,
     closed: bool,
     profile: str,
+    out: Path | None,
+    scale: str | None,
     as_json: bool,
 ) -> int:
     """Run SCENARIO against a URL and print what its clients saw.
@@ -74,7 +80,9 @@ def load_command(
     if closed:
         return int(_closed(plan, endpoints, seed, given, as_json, rate))
     console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
-    outcome, interrupted = _run(partial(_open_loop, plan, endpoints, seed, given))
+    outcome, interrupted = _run(partial(_open_loop, plan, endpoints, seed, given, _scale(scale)))
+    if out is not None:
+        _write(outcome, out)
     report = _judged(plan, outcome, seed)
     console.data(_json(report, outcome, seed) if as_json else _text(plan, outcome, report))
     return int(_code(outcome, report, interrupted))
@@ -152,12 +160,36 @@ def _number(text: str | None, unit: Unit, option: str, implied: str) -> float | 
     return number
 
 
-def _open_loop(
-    plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str], stop: threading.Event
-) -> LoadOutcome:
-    from gates.load.engine import run_load
+def _scale(text: str | None) -> Scale | None:
+    from gates.load.scale import scale_of
 
-    return run_load(plan, endpoints, seed=seed, headers=headers, on_second=_tell, stop=stop)
+    try:
+        return None if text is None else scale_of(text)
+    except ValueError as error:
+        raise UsageError(f"{error} (got {text!r})", location="--scale") from None
+
+
+def _write(outcome: Outcome, folder: Path) -> None:
+    from gates.load.exhibits import write_evidence
+
+    try:
+        written = write_evidence(outcome, folder)
+    except OSError as error:
+        raise UsageError(f"it can't be written: {error}", location="--out") from None
+    console.talk(f"wrote {', '.join(path.name for path in written)} into {folder}")
+
+
+def _open_loop(
+    plan: LoadPlan,
+    endpoints: Mapping[str, str],
+    seed: int,
+    headers: Mapping[str, str],
+    scale: Scale | None,
+    stop: threading.Event,
+) -> Outcome:
+    from gates.load.offer import offer
+
+    return offer(plan, endpoints, seed=seed, scale=scale, headers=headers, on_second=_tell, stop=stop)
 
 
 def _closed(
@@ -210,7 +242,7 @@ def _tell(report: SecondReport) -> None:
     console.detail(f"{report.second:4} s  {report.done:6,} done  {report.errors:6,} errors  longest {slowest * 1e3:,.1f} ms")
 
 
-def _judged(plan: LoadPlan, outcome: LoadOutcome, seed: int) -> GateReport:
+def _judged(plan: LoadPlan, outcome: Outcome, seed: int) -> GateReport:
     """What `judge` says of the measurement itself: the valid.* criteria, nothing else."""
     from gates.load.measure import measurements
     from gates.load.validity import valid_criteria
@@ -222,16 +254,16 @@ def _judged(plan: LoadPlan, outcome: LoadOutcome, seed: int) -> GateReport:
     return judge_gate(gate, GateResult("load", Execution.COMPLETED, "", outcome.end, found))
 
 
-def _code(outcome: LoadOutcome, report: GateReport, interrupted: bool) -> Exit:
+def _code(outcome: Outcome, report: GateReport, interrupted: bool) -> Exit:
     from gates.load.bottleneck import bottlenecks
-    from gates.model import Outcome
+    from gates.model import Outcome as Judged
 
     if interrupted:
         return Exit.INTERRUPTED
-    if not outcome.right.any():
+    if not outcome.select().right:
         console.error("no right answer at all: nothing was measured but errors")
         return Exit.INCONCLUSIVE
-    doubts = [each.reason for each in report.criteria if each.outcome is not Outcome.PASS]
+    doubts = [each.reason for each in report.criteria if each.outcome is not Judged.PASS]
     for doubt in doubts:
         console.talk(f"not a valid measurement: {doubt}")
     for found in bottlenecks(outcome, report.gate.criteria):
@@ -242,7 +274,7 @@ def _code(outcome: LoadOutcome, report: GateReport, interrupted: bool) -> Exit:
 # --- output -----------------------------------------------------------------------------------------------------------
 
 
-def _json(report: GateReport, outcome: LoadOutcome, seed: int) -> str:
+def _json(report: GateReport, outcome: Outcome, seed: int) -> str:
     from gates import codec
 
     assert report.result is not None
@@ -252,7 +284,7 @@ def _json(report: GateReport, outcome: LoadOutcome, seed: int) -> str:
             "schedule": outcome.schedule_hash,
             "planned": outcome.planned,
             "stopped": outcome.stopped,
-            "failures": {kind.name.lower(): count for kind, count in outcome.failures.items()},
+            "failures": {kind.name.lower(): count for kind, count in outcome.select().failures.items()},
             "examples": {kind.name.lower(): list(texts) for kind, texts in outcome.examples.items()},
             "measurements": report.result.measurements,
             "valid": {each.criterion.id: each.outcome for each in report.criteria},
@@ -260,7 +292,7 @@ def _json(report: GateReport, outcome: LoadOutcome, seed: int) -> str:
     ).rstrip("\n")
 
 
-def _text(plan: LoadPlan, outcome: LoadOutcome, report: GateReport) -> str:
+def _text(plan: LoadPlan, outcome: Outcome, report: GateReport) -> str:
     from gates.load.exhibits import exhibits
     from gates.model import Table
 

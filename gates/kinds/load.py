@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from gates import codec
 from gates.errors import GatesError
@@ -27,6 +27,7 @@ from gates.load.resources import NAMES as RESOURCES
 from gates.load.resources import check_resources, planned_samples
 from gates.load.sampler import Sampler, Taken
 from gates.load.samples import ALL, check_phases, check_selectors, samples
+from gates.load.scale import scale_of
 from gates.load.scenario import ChangeError, changed
 from gates.load.validity import valid_criteria
 from gates.model import Execution, Finding, GateResult, KindContext, KindPlan, Level, Request, Unit, Window
@@ -35,8 +36,8 @@ from gates.target.proxy.settings import ProxySettings
 
 if TYPE_CHECKING:
     from gates.load.breach import Guard
-    from gates.load.outcome import LoadOutcome
     from gates.load.schedule import Schedule
+    from gates.load.selection import Outcome
     from gates.target import RunningTarget
 
 START_AND_STOP = 4.0
@@ -61,12 +62,18 @@ class StopSettings(Settings):
         return max(SUSTAINED, load.seconds * PART_SUSTAINED) if self.after is None else self.after
 
 
+def _place(text: str) -> str:
+    scale_of(text)
+    return text
+
+
 class LoadSettings(Settings):
     """What a gate of the kind `load` is given.
 
     `scenario` is a path; `rate` and `for` take the place of the scenario's own; `knee` holds the objectives of its steps, for
     `knee.rate`; `proxy` seeds defects into a share of the responses and `drag` is processor time that every arrival costs the
-    generator, both for drills; `stop` says how long a breach must last that ends the run.
+    generator, both for drills; `stop` says how long a breach must last that ends the run;
+    `scale` spreads the load over workers, `local:2` or those of `dask://HOST:PORT`.
     """
 
     scenario: str
@@ -76,6 +83,7 @@ class LoadSettings(Settings):
     proxy: ProxySettings | None = None
     drag: Annotated[Duration, Field(gt=0, le=10)] | None = None
     stop: StopSettings = StopSettings()
+    scale: Annotated[str, AfterValidator(_place)] | None = None
 
 
 class LoadKind:
@@ -113,6 +121,7 @@ class LoadKind:
                 "knee": limits,
                 "drag": settings.drag or 0.0,
                 "stop_after": settings.stop.seconds(load),
+                "scale": settings.scale,
             },
             built_in=valid_criteria(
                 context.criteria, latest=most_lateness(limits) if limits else None, spins=load.pacing == "spin"
@@ -146,23 +155,24 @@ class _Gate:
         self.began = began
 
     def run(self) -> GateResult:
-        from gates.load.engine import run_load
         from gates.load.exhibits import write_evidence
+        from gates.load.offer import offer
         from gates.load.resource_exhibits import write_samples
         from gates.target import running
 
         assert self.request.gate.target is not None
-        injection = self.request.gate.settings.get("proxy")
+        injection, scale = (self.request.gate.settings.get(name) for name in ("proxy", "scale"))
         proxies = {"*": injection} if injection else None
         with running(self.request.gate.target, folder=self.folder, proxies=proxies, seed=self.request.seed) as target:
             # what the gate started itself is gone when somebody reads its address
             self.lasting = {} if target.processes() or proxies else dict(target.endpoints)
             started: list[float] = []
             with Sampler(target.processes) as sampler:
-                outcome = run_load(
+                outcome = offer(
                     self.plan,
                     target.endpoints,
                     seed=self.request.seed,
+                    scale=scale_of(scale) if scale else None,
                     headers=target.headers,
                     on_start=started.append,
                     guarded=self._guarded,
@@ -187,7 +197,7 @@ class _Gate:
         )
         return self.guard
 
-    def _stopped(self, outcome: LoadOutcome) -> str:
+    def _stopped(self, outcome: Outcome) -> str:
         """Why the run ended itself, as a sentence; empty when it did not."""
         breach = self.guard.found if self.guard else None
         if breach is None:
@@ -201,7 +211,7 @@ class _Gate:
             if log.exists():
                 shutil.copyfile(log, self.request.evidence / log.name)
 
-    def _result(self, outcome: LoadOutcome, taken: Taken, deaths: tuple[Finding, ...], tails: tuple[Any, ...]) -> GateResult:
+    def _result(self, outcome: Outcome, taken: Taken, deaths: tuple[Finding, ...], tails: tuple[Any, ...]) -> GateResult:
         from gates.load.bottleneck import bottlenecks
         from gates.load.exhibits import exhibits, limits
         from gates.load.measure import measurements
@@ -243,19 +253,23 @@ class _Gate:
             absent={**resources.absent, **guards.absent, **cut},
         )
 
-    def _knee(self, outcome: LoadOutcome) -> Knee | None:
+    def _knee(self, outcome: Outcome) -> Knee | None:
         limits = self.request.gate.settings.get("knee")
         return find_knee(self.plan, outcome, limits, seed=self.request.seed) if limits else None
 
-    def _steps(self, outcome: LoadOutcome) -> tuple[str, ...]:
+    def _steps(self, outcome: Outcome) -> tuple[str, ...]:
         seconds = os.path.relpath(self.request.evidence / "seconds.csv", self.request.root)
         urls = addresses(self.lasting) + self._headers()
         command = (
             f"{self.request.command} load {shlex.quote(self.plan.scenario)} {urls}"
-            f"{_amount(self.plan)} --seed {self.request.seed}"
+            f"{_amount(self.plan)} --seed {self.request.seed}{self._scale()}"
         )
         alone = command if self.lasting else f"against one that you started: {command}"
-        return (f"look at {seconds} for when it happened", alone) if len(outcome.intended) else (alone,)
+        return (f"look at {seconds} for when it happened", alone) if outcome.due else (alone,)
+
+    def _scale(self) -> str:
+        scale = self.request.gate.settings.get("scale")
+        return f" --scale {scale}" if scale else ""
 
     def _headers(self) -> str:
         """The options of `gates load` that give the target's headers, as they were written: no secret is filled in."""
@@ -263,7 +277,7 @@ class _Gate:
         return "".join(f" --header {shlex.quote(f'{name}: {value}')}" for name, value in given.items())
 
 
-def _sentences(stopped: str, found: Knee | None, outcome: LoadOutcome) -> Iterator[str]:
+def _sentences(stopped: str, found: Knee | None, outcome: Outcome) -> Iterator[str]:
     """The summary: why the load was ended, where its knee lies, what was offered."""
     if stopped:
         yield f"{stopped[:1].upper()}{stopped[1:]}."
@@ -287,19 +301,15 @@ def addresses(urls: Mapping[str, str]) -> str:
     return " ".join(f"--target {shlex.quote(f'{name}={url}')}" for name, url in urls.items())
 
 
-def summarised(outcome: LoadOutcome) -> str:
+def summarised(outcome: Outcome) -> str:
     """One or two sentences: what was offered, what became of it, and how well the generator kept up."""
-    import numpy as np
-
-    due = len(outcome.intended)
-    sent = int(np.count_nonzero(~np.isnan(outcome.sent)))
-    errors = outcome.select().wrong
-    text = f"{outcome.planned:,} planned, {sent:,} sent, {errors:,} with an error."
-    if not due:
+    whole, health = outcome.select(), outcome.health
+    text = f"{outcome.planned:,} planned, {whole.sent:,} sent, {whole.wrong:,} with an error."
+    if not whole.count:
         return text
-    late = float(np.quantile(np.maximum(outcome.lateness, 0), 0.99, method="inverted_cdf"))
-    steal = "" if outcome.health.steal is None else f", {show(outcome.health.steal, Unit.RATIO)} of the machine's time stolen"
-    return f"{text} The generator was late by {show(late, Unit.SECONDS)} at p99{steal}."
+    late = show(whole.lateness.quantile(0.99), Unit.SECONDS)
+    steal = "" if health.steal is None else f", {show(health.steal, Unit.RATIO)} of the machine's time stolen"
+    return f"{text} The generator was late by {late} at p99{steal}."
 
 
 def _deaths(target: RunningTarget) -> tuple[Finding, ...]:

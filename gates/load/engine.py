@@ -16,6 +16,7 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -85,12 +86,21 @@ def tally_load(
     stop: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
+    drag: float = 0.0,
+    part: tuple[int, int] = (0, 1),
+    start: Callable[[], float] | None = None,
 ) -> Tally:
-    """As `run_load`, and keep counts in place of rows: for runs of any length. `plan.phases` can be measured."""
-    arrivals = _scheduled(plan, endpoints, seed)
-    divided = grid(float(arrivals.intended[-1]), plan.phases, arrivals.flows, arrivals.endpoints)
+    """As `run_load`, and keep counts in place of rows: for runs of any length. `plan.phases` can be measured.
+
+    *part* is k, n for worker k of n, who takes every n-th arrival and its share of the connections. *start* is called when
+    all is ready, and returns the `time.monotonic()` of second 0.
+    """
+    whole = _scheduled(plan, endpoints, seed)
+    divided = grid(float(whole.intended[-1]), plan.phases, whole.flows, whole.endpoints)
+    arrivals = whole if part == (0, 1) else whole.slice(*part)
+    mine = replace(plan, connections=max(1, plan.connections // part[1]))
     keep, guard = partial(TallyRecorder, grid=divided), guarded(arrivals) if guarded else None
-    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard))
+    return _ran(_Run(mine, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, drag, start))
 
 
 def _ran(run: _Run[Left]) -> Left:
@@ -135,11 +145,13 @@ class _Run(Generic[Left]):
         headers: Mapping[str, str],
         guard: Guard | None,
         drag: float = 0.0,
+        start: Callable[[], float] | None = None,
     ) -> None:
         self._plan = plan
+        self._start = start
         self._endpoints = endpoints
         self._arrivals = arrivals
-        self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers)
+        self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers, number=arrivals.number)
         self._keep = keep
         self._on_start = on_start
         self._on_second = on_second
@@ -158,7 +170,9 @@ class _Run(Generic[Left]):
     async def run(self) -> Left:
         loop = asyncio.get_running_loop()
         self._finished = asyncio.Event()
-        self._zero = zero = time.monotonic() + HEAD_START
+        self._zero = zero = time.monotonic() + HEAD_START if self._start is None else self._start()
+        if self._start is not None:
+            await asyncio.sleep(zero - HEAD_START - time.monotonic())
         # an array takes a quarter of the memory of a list of as many floats
         self._due = array("d", (self._arrivals.intended + zero).tobytes())
         self._endpoint_of = array("h", self._arrivals.endpoint.tobytes())

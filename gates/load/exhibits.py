@@ -10,7 +10,9 @@ from pathlib import Path
 
 from gates.load.failure import Failure
 from gates.load.outcome import LoadOutcome
+from gates.load.output import histogram_log, openmetrics
 from gates.load.selection import Outcome, Selection
+from gates.load.tally import Tally, WorkerReport
 from gates.model import Criterion, Exhibit, Limit, Line, Quantiles, Series, Table, Unit, Window
 from gates.quantity import show
 
@@ -43,20 +45,31 @@ def exhibits(outcome: Outcome, *, limits: Sequence[Limit] = (), windows: Sequenc
         found.append(_table("Endpoints", "endpoint", endpoints, whole))
     if whole.failures:
         found.append(_errors(outcome, whole))
-    return (*found, _generator(outcome, whole))
+    found.append(_generator(outcome, whole))
+    return (*found, _workers(outcome.workers)) if isinstance(outcome, Tally) and outcome.workers else tuple(found)
 
 
 def write_evidence(outcome: Outcome, folder: Path) -> tuple[Path, ...]:
-    """Write seconds.csv and quantiles.csv, and arrivals.csv.gz when there are at most 200,000 rows; return what was written."""
+    """Write the time series, quantiles, histogram logs and metrics of *outcome*, and when there are at most 200,000 rows those
+    as well; return what was written.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    seconds, quantiles, arrivals = folder / "seconds.csv", folder / "quantiles.csv", folder / "arrivals.csv.gz"
-    seconds.write_text(_csv(_second_rows(outcome)))
-    quantiles.write_text(_csv(_quantile_rows(outcome)))
+    texts = {
+        "seconds.csv": _csv(_second_rows(outcome)),
+        "quantiles.csv": _csv(_quantile_rows(outcome)),
+        "latency.hlog": histogram_log(outcome, "latency"),
+        "service.hlog": histogram_log(outcome, "service"),
+        "metrics.prom": openmetrics(outcome),
+    }
+    written = tuple(folder / name for name in texts)
+    for path, text in zip(written, texts.values(), strict=True):
+        path.write_text(text)
     if not isinstance(outcome, LoadOutcome) or outcome.due > MOST_ROWS:
-        return seconds, quantiles
+        return written
+    arrivals = folder / "arrivals.csv.gz"
     with arrivals.open("wb") as raw, gzip.GzipFile(fileobj=raw, mode="wb", filename="", mtime=0) as packed:
         packed.write(_csv(_arrival_rows(outcome)).encode())
-    return seconds, quantiles, arrivals
+    return (*written, arrivals)
 
 
 # --- plots ------------------------------------------------------------------------------------------------------------
@@ -128,6 +141,25 @@ def _generator(outcome: Outcome, whole: Selection) -> Table:
         ("schedule", f"sha256 {outcome.schedule_hash[:16]}"),
     )
     return Table("Generator", ("what", "value"), rows)
+
+
+def _workers(workers: Sequence[WorkerReport]) -> Table:
+    """Each worker's own generator: the worst of them is what the run is judged by."""
+    columns = ("worker", "planned", "sent", "lateness p99", "processor", "stolen", "clock apart", "known to")
+    rows = tuple(
+        (
+            f"{each.name} ({each.address})",
+            f"{each.planned:,}",
+            f"{each.sent:,}",
+            show(each.lateness, Unit.SECONDS),
+            f"{each.health.cpu:.0%}",
+            "unknown" if each.health.steal is None else show(each.health.steal, Unit.RATIO),
+            show(each.offset, Unit.SECONDS),
+            show(each.uncertainty, Unit.SECONDS),
+        )
+        for each in workers
+    )
+    return Table("Workers", columns, rows)
 
 
 # --- evidence ---------------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 import uuid
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
@@ -63,20 +63,30 @@ class Request:
 class Program:
     """A flow against one endpoint; *headers* go with every request, unless a step has its own under that name.
 
+    *number* gives an arrival's number in the whole schedule, from which its key and its values derive, by that in the slice.
     In a closed loop *times* are its service times since they were last counted, in seconds, and *took* takes another.
     """
 
     __slots__ = (
-        "_needs_slot", "_needs_uuid", "_seed", "_value",
+        "_needs_slot", "_needs_uuid", "_number", "_seed", "_value",
         "name", "requests", "times", "took", "wants_headers", "wants_values",
     )  # fmt: skip
 
     def __init__(
-        self, name: str, definition: Mapping[str, Any], endpoint: str, url: str, *, seed: int, headers: Values = _NONE
+        self,
+        name: str,
+        definition: Mapping[str, Any],
+        endpoint: str,
+        url: str,
+        *,
+        seed: int,
+        headers: Values = _NONE,
+        number: Callable[[int], int] = int,
     ) -> None:
         flow = Flow.model_validate(definition)
         constants = {"endpoint": endpoint} | {key: _text(value) for key, value in flow.variables.items()}
         self.name = name
+        self._number = number
         self.requests = tuple(Request(step, url, constants, headers) for step in flow.steps)
         self._value = None if flow.value is None else Template(compact(flow.value), constants, in_json)
         wanted = frozenset().union(*(request.wanted for request in self.requests))
@@ -90,7 +100,7 @@ class Program:
 
     def values(self, n: int) -> dict[str, str]:
         """What the places of arrival *n* are filled with, before anything was captured."""
-        values = {"n": str(n), "key": self.key(n)}
+        values = {"n": str(self._number(n)), "key": self.key(n)}
         if self._needs_uuid:
             values["uuid"] = str(uuid.UUID(bytes=self._digest(n, b"uuid"), version=4))
         if self._needs_slot:
@@ -112,15 +122,22 @@ class Program:
         return {name: text for name, text in values.items() if name not in ("n", "key", "uuid", "slot")} or None
 
     def _digest(self, n: int, purpose: bytes) -> bytes:
-        return hashlib.blake2b(n.to_bytes(8, "little"), digest_size=16, key=self._seed, person=purpose).digest()
+        number = self._number(n).to_bytes(8, "little")
+        return hashlib.blake2b(number, digest_size=16, key=self._seed, person=purpose).digest()
 
 
 def programs(
-    flows: Mapping[str, Any], endpoints: Mapping[str, str], names: tuple[str, ...], *, seed: int, headers: Values = _NONE
+    flows: Mapping[str, Any],
+    endpoints: Mapping[str, str],
+    names: tuple[str, ...],
+    *,
+    seed: int,
+    headers: Values = _NONE,
+    number: Callable[[int], int] = int,
 ) -> list[list[Program]]:
     """For each endpoint the programs of *names*, in order."""
     return [
-        [Program(name, flows[name], endpoint, url, seed=seed, headers=headers) for name in names]
+        [Program(name, flows[name], endpoint, url, seed=seed, headers=headers, number=number) for name in names]
         for endpoint, url in endpoints.items()
     ]
 

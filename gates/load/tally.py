@@ -83,7 +83,7 @@ class WorkerReport:
     """One worker of a scaled-out run.
 
     Attributes:
-        name: of the worker, as its cluster calls it.
+        name, address: of the worker, as its cluster calls it.
         planned: arrivals of its slice.
         sent: how many of them were sent.
         health: of its own generator.
@@ -93,6 +93,7 @@ class WorkerReport:
     """
 
     name: str
+    address: str
     planned: int
     sent: int
     health: Health

@@ -163,6 +163,9 @@ def test_a_healthy_server_passes_with_every_number_that_was_asked_for(tmp_path: 
     assert {path.name for path in (tmp_path / "g" / "evidence").iterdir()} == {
         "seconds.csv",
         "quantiles.csv",
+        "latency.hlog",
+        "service.hlog",
+        "metrics.prom",
         "arrivals.csv.gz",
         "resources.csv",
     }
