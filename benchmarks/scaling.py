@@ -1,8 +1,8 @@
 """What a load costs when it is kept as counts, for docs/scaling.md: `python benchmarks/scaling.py [SECONDS]`.
 
-Prints the processor time of a request in the engine with rows and with counts, that of the recorders alone, how much memory ten
-million arrivals leave in the recorder of counts, the size of a worker's result and the time to add results up, and what a value
-costs our histogram and the package hdrhistogram. No assertion: the tests have those.
+Prints the processor time of a request in the engine with rows and with counts, its bytes on the loopback interface, what the
+recorders take of that time, how much memory ten million arrivals leave in the recorder of counts, the size of a worker's result
+and the time to add two up, and what a value costs our histogram and the package hdrhistogram. The tests have the assertions.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from load_engine import CASES, RATE, SERVER
+from load_engine import CASES, SERVER
 
 from gates.load.engine import run_load, tally_load
 from gates.load.failure import Failure
@@ -29,16 +29,27 @@ from gates.load.schedule import Schedule
 from gates.load.tally import Tally, grid, merged
 from gates.load.tally_recorder import TallyRecorder
 
+RATE = 5_000.0
+BATCH = 4_000
 STEP = 100_000
 TEN_MILLION = 10_000_000
 HEALTH = Health(0.0, 0.0, 0.0, "timerfd")
 
 
-def engine(url: str, name: str, seconds: float, run: Callable[..., Any]) -> float:
-    """Microseconds of processor time a request."""
+def engine(url: str, name: str, seconds: float, run: Callable[..., Any]) -> tuple[float, float, float]:
+    """Of a request: microseconds of processor time, bytes and packets through the loopback interface, both ways."""
     plan = LoadPlan("", "", RATE, seconds, 0.0, 32, 5.0, {"do": 1}, {"do": {"steps": [CASES[name][0]]}})
+    before = loopback()
     outcome = run(plan, {"main": url}, seed=1)
-    return outcome.health.cpu * outcome.end / outcome.due * 1e6
+    size, packets = (after - earlier for after, earlier in zip(loopback(), before, strict=True))
+    return outcome.health.cpu * outcome.end / outcome.due * 1e6, size / outcome.due, packets / outcome.due
+
+
+def loopback() -> tuple[int, int]:
+    """Bytes and packets that the loopback interface has carried."""
+    line = next(line for line in Path("/proc/net/dev").read_text().splitlines() if line.strip().startswith("lo:"))
+    size, packets = line.split(":")[1].split()[:2]
+    return int(size), int(packets)
 
 
 def arrivals(count: int, rate: float) -> Schedule:
@@ -96,15 +107,15 @@ def results(tally: Tally) -> None:
 
 
 def histograms() -> None:
-    """Nanoseconds a value, of ours by batches of a thousand and of the package."""
+    """Nanoseconds a value, of ours by batches of four thousand and of the package."""
     from hdrh.histogram import HdrHistogram
 
     values = np.random.default_rng(1).lognormal(7, 1, STEP).astype(np.int64).tolist()
     ours, batch = Histogram(), list[int]()
     began = time.thread_time()
     append = batch.append
-    for first in range(0, STEP, 1000):
-        for value in values[first : first + 1000]:
+    for first in range(0, STEP, BATCH):
+        for value in values[first : first + BATCH]:
             append(value)
         ours.record(batch)
         batch.clear()
@@ -114,9 +125,8 @@ def histograms() -> None:
     for value in values:
         other.record_value(value)
     theirs = time.thread_time() - began
-    print(
-        f"histogram, a value            {mine / STEP * 1e9:10.0f} ns, hdrhistogram {theirs / STEP * 1e9:.0f} ns, {theirs / mine:.0f} times"
-    )
+    costs = f"{mine / STEP * 1e9:10.0f} ns, hdrhistogram {theirs / STEP * 1e9:.0f} ns, {theirs / mine:.0f} times"
+    print(f"histogram, a value            {costs}")
 
 
 def main() -> None:
@@ -127,8 +137,10 @@ def main() -> None:
         url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
         try:
             for name in ("bare", "checked"):
-                rows, counts = (engine(url, name, seconds, run) for run in (run_load, tally_load))
+                rows, _, _ = engine(url, name, seconds, run_load)
+                counts, size, packets = engine(url, name, seconds, tally_load)
                 print(f"engine, {name:<8} at {RATE:g}/s   {rows:10.1f} µs a request with rows, {counts:.1f} with counts")
+                print(f"network                       {size:10.0f} bytes and {packets:.2f} packets a request, both ways")
         finally:
             server.kill()
     histograms()

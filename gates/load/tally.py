@@ -6,9 +6,11 @@ bucket, so that adding up two lists adds up everything in them, exactly: slices 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+import zlib
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, fields, replace
 from functools import reduce
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -127,6 +129,12 @@ class Tally:
     examples: Mapping[Failure, tuple[str, ...]] = field(default_factory=dict)
     workers: tuple[WorkerReport, ...] = ()
 
+    def __reduce__(self) -> tuple[Callable[..., Tally], tuple[bytes, dict[str, Any]]]:
+        """A worker's result: keys as the steps between them, which pack to a small part."""
+        rest = {each.name: getattr(self, each.name) for each in fields(self) if each.name not in ("keys", "counts")}
+        steps = np.diff(self.keys, prepend=0)
+        return _unpacked, (zlib.compress(np.concatenate([steps, self.counts]).tobytes(), 1), rest)
+
     @property
     def flows(self) -> tuple[str, ...]:
         return self.grid.flows
@@ -177,6 +185,11 @@ class Tally:
         chosen[wanted] = True
         rows = chosen.reshape(-1)[self.keys[part] >> CELL]
         return TallySelection(self.grid, self.keys[part][rows], self.counts[part][rows], self.first[chosen], self.last[chosen])
+
+
+def _unpacked(packed: bytes, rest: dict[str, Any]) -> Tally:
+    steps, counts = np.frombuffer(zlib.decompress(packed), dtype=np.int64).reshape(2, -1)
+    return Tally(keys=np.cumsum(steps), counts=counts, **rest)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -292,10 +305,22 @@ def summed(keys: _Ints, counts: _Ints) -> tuple[_Ints, _Ints]:
     """Each key once, in order, with the sum of its counts."""
     if not len(keys):
         return keys, counts
-    order = np.argsort(keys, kind="stable")
+    order = np.argsort(keys)
     ordered = keys[order]
-    starts = np.flatnonzero(np.diff(ordered, prepend=ordered[0] - 1))
+    starts = _starts(ordered)
     return ordered[starts], np.add.reduceat(counts[order], starts)
+
+
+def counted(keys: _Ints) -> tuple[_Ints, _Ints]:
+    """Each of *keys* once, in order, and how often it is there."""
+    ordered = np.sort(keys)
+    starts = _starts(ordered)
+    return ordered[starts], np.diff(starts, append=len(ordered))
+
+
+def _starts(ordered: _Ints) -> NDArray[np.intp]:
+    """Where each key begins."""
+    return np.flatnonzero(np.diff(ordered, prepend=ordered[:1] - 1))
 
 
 def merged(tallies: Sequence[Tally]) -> Tally:
