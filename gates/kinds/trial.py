@@ -105,11 +105,14 @@ class _Trial:
     taken: Taken = Taken()
 
     def run(self) -> Course:
+        from gates.load.exhibits import write_evidence
+
         before, problems = self._before()
         with Recorder(self.request.evidence / HISTORY) as recorder:
             load, observations, clock = self._under_faults(recorder)
             codec.write(self.request.evidence / OBSERVATIONS, observations)
             write_samples(self.taken, self.request.evidence)
+            write_evidence(load, self.request.evidence)
             middle = self._settled(clock, "after the faults", problems)
             retries = self._retries(load.operations, clock)
             recorder.add(retries)

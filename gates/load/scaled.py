@@ -7,12 +7,14 @@ run once, and is never moved: a load that silently became smaller, or was offere
 from __future__ import annotations
 
 import secrets
+import signal
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from importlib import import_module
+from multiprocessing import resource_tracker
 from typing import Any
 
 from gates.load import worker
@@ -114,15 +116,24 @@ def connected(scale: Scale) -> Iterator[Any]:
         with client:
             yield client
         return
-    with (
-        dask.config.set(_LOCAL),
-        distributed.LocalCluster(
+    with dask.config.set(_LOCAL), _interrupts_held():
+        cluster = distributed.LocalCluster(
             n_workers=scale.workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
             memory_limit=0,
-        ) as cluster,
-        distributed.Client(cluster, set_as_default=False) as client,
-    ):  # fmt: skip
+        )  # fmt: skip
+    with cluster, distributed.Client(cluster, set_as_default=False) as client:
         yield client
+
+
+@contextmanager
+def _interrupts_held() -> Iterator[None]:
+    """Processes that are started meanwhile never see Ctrl-C, which a terminal sends to all: ours stops them in order."""
+    resource_tracker.ensure_running()  # which lets interrupts through again when it is started
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 # What would move a slice, run it again, or take time from it.

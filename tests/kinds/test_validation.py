@@ -715,6 +715,7 @@ def test_a_killed_node_of_a_sound_federation_recovers(tmp_path: Path) -> None:
     assert [line.name for line in memory.lines] == ["node-a", "node-b", "node-c"]
     assert memory.windows == latencies.windows
     assert (tmp_path / "crash/evidence/resources.csv").is_file()
+    assert (tmp_path / "crash/evidence/latency.hlog").is_file()
     assert "rss.growth@steady/node-b" not in {each.key for each in result.measurements}
 
 

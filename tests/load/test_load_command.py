@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -35,7 +36,7 @@ def command(folder: Path, *arguments: str) -> list[str]:
 
 def run(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     """The finished command."""
-    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=30, check=False)
+    return subprocess.run(command(folder, *arguments), capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.end_to_end
@@ -93,6 +94,7 @@ def test_no_right_answer_at_all_is_inconclusive(tmp_path: Path) -> None:
         (("--target", "http://a", "--rate", "fast"), 2, "--rate: expected a number such as"),
         (("--target", "http://a", "--duration", "-3 s"), 2, "--duration: expected more than 0"),
         (("--target", "http://a", "--target", "http://b"), 2, "several targets need names"),
+        (("--target", "http://a", "--scale", "cloud"), 2, "--scale: expected local:N with N from 1 to 64, or dask://HOST:PORT"),
     ],
 )
 def test_a_wrong_option_is_told_by_name(tmp_path: Path, arguments: tuple[str, ...], code: int, problem: str) -> None:
@@ -108,3 +110,33 @@ def test_a_wrong_option_is_told_by_name(tmp_path: Path, arguments: tuple[str, ..
     text = str(error) if isinstance(error, GatesError) else result.output
     assert problem in text
     assert (error.code if isinstance(error, GatesError) else result.exit_code) == code
+
+
+@pytest.mark.end_to_end
+def test_a_load_over_two_processes_writes_the_files_of_one(tmp_path: Path, url: str) -> None:
+    """All of it was sent, in one schedule, and the folder has what other tools read."""
+    data = run(tmp_path, "--target", url, "--seed", "5", "--scale", "local:2", "--out", str(tmp_path / "out"), "--json")
+    document = json.loads(data.stdout)
+    counts = {each["metric"]: each["value"] for each in document["measurements"] if not each["phase"] and not each["selector"]}
+    assert (document["planned"], counts["requests.count"], counts["errors.count"]) == (100, 100, 0)
+    names = {path.name for path in (tmp_path / "out").iterdir()}
+    assert names == {"seconds.csv", "quantiles.csv", "latency.hlog", "service.hlog", "metrics.prom"}
+
+
+@pytest.mark.end_to_end
+def test_ctrl_c_in_a_terminal_stops_all_processes_of_a_load_in_order(tmp_path: Path, url: str) -> None:
+    """A terminal interrupts every process of the command; what they measured until then is added up all the same."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "gates", "-v", *command(tmp_path)[3:], "--target", url, "--duration", "60 s", "--json",
+         "--scale", "local:2"],
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+    ) as process:  # fmt: skip
+        assert process.stderr is not None
+        for line in process.stderr:
+            if "done" in line:
+                os.killpg(process.pid, signal.SIGINT)
+                break
+        output, _ = process.communicate(timeout=60)
+    assert process.returncode == 130
+    document = json.loads(output)
+    assert (document["stopped"], document["planned"]) == (True, 6000)
