@@ -114,6 +114,13 @@ def compare_proxy(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def compare_load(session: nox.Session) -> None:
+    """Measure the load engine beside wrk, hey and Locust (apt-get install nginx wrk hey), and write docs/load-comparison.md."""
+    install(session, "[load]", "--group=peers_load")
+    session.run("python", "benchmarks/compare_load.py", "--write", "docs", *session.posargs)
+
+
+@nox.session(default=False)
 def node_capacity(session: nox.Session) -> None:
     """Measure what the reference node carries, against its targets (-- ceilings federation growth entropy for parts)."""
     install(session, "[all]")
