@@ -48,7 +48,7 @@ def promises(result: dict[str, Any]) -> Iterator[Promise]:
     cheaper = [theirs / own for own, theirs in result["recording"]]
     yield Promise("recording, hdrhistogram over ours", "≥ 15", _spread(cheaper), statistics.median(cheaper) >= 15)
     memory = result["memory"]
-    growth = f"{memory['growth'] / MEBIBYTE:.2f} MiB over {memory['requests']:,} requests"
+    growth = f"{memory['growth'] / MEBIBYTE:.2f} MiB over {int(memory['requests']):,} requests"
     yield Promise("growth of memory over 10 million requests", "≤ 1 MiB", growth, _is_enough(memory))
     same = len(set(result["hashes"].values())) == 1
     yield Promise("hash of the schedule on 1, 2 and 8 workers", "the same", "the same" if same else "different", same)

@@ -88,9 +88,11 @@ class Layout:
         if len(values) and (values.min() < 0 or values.max() > self.highest):
             odd = values[(values < 0) | (values > self.highest)][0]
             raise HistogramError(f"{odd:,} is no value of a histogram that holds 0 to {self.highest:,}")
-        scaled = values >> self._unit
-        shift = np.maximum(np.frexp(scaled.astype(np.float64))[1].astype(np.int64) - self.half.bit_length(), 0)
-        return np.asarray(shift * self.half + (scaled >> shift))
+        scaled = values >> self._unit if self._unit else values
+        power = self.half.bit_length() - 1
+        # the bits of a float are its power of two and then what follows its leading bit: cut off there, they are the bucket
+        buckets = (scaled.astype(np.float64).view(np.int64) >> (52 - power)) - (1023 + power - 1) * self.half
+        return np.where(scaled < 2 * self.half, scaled, buckets)
 
     def lows(self, places: _Ints) -> _Ints:
         """The smallest value of each bucket."""
@@ -140,7 +142,8 @@ class Histogram:
 
     def record(self, values: Sequence[int] | _Ints) -> None:
         """Count a batch of *values*. Raises HistogramError, and counts none of them, when one is out of range."""
-        places = self.layout.places(np.asarray(values, dtype=np.int64))
+        given = np.asarray(values, np.int64) if isinstance(values, np.ndarray) else np.fromiter(values, np.int64, len(values))
+        places = self.layout.places(given)
         if len(places):
             first = int(places.min())
             counted = np.bincount(places - first)
@@ -148,7 +151,9 @@ class Histogram:
 
     def record_seconds(self, values: Sequence[float] | _Floats) -> None:
         """Count a batch of times in seconds, to the nearest microsecond."""
-        self.record(microseconds(values))
+        # of a list of floats this makes an array in four fifths of the time
+        given = values if isinstance(values, np.ndarray) else np.fromiter(values, np.float64, len(values))
+        self.record(microseconds(given))
 
     def add(self, other: Histogram) -> None:
         """Take up what *other* counted. Raises HistogramError when its buckets are others."""
