@@ -176,7 +176,7 @@ def _brackets(windows: Sequence[Window], x: Scale, area: Area) -> list[str]:
             element("path", d=f"M{_at(start, y + 4)}V{svg.number(y)}H{svg.number(end)}V{svg.number(y + 4)}", class_="asked")
         )
         if end - start > 24:
-            parts.append(label(start + 4, y - 5, svg.shorten(window.text, end - start - 4), "window-text"))
+            parts.append(label(start + 4, y - 5, svg.shorten(window.text, end - start - 10), "window-text"))
     return parts
 
 
