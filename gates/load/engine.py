@@ -16,10 +16,10 @@ import time
 from array import array
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
+import numpy as np
 import uvloop
 
 from gates.load.breach import Guard
@@ -98,9 +98,19 @@ def tally_load(
     whole = _scheduled(plan, endpoints, seed)
     divided = grid(float(whole.intended[-1]), plan.phases, whole.flows, whole.endpoints)
     arrivals = whole if part == (0, 1) else whole.slice(*part)
-    mine = replace(plan, connections=max(1, plan.connections // part[1]))
     keep, guard = partial(TallyRecorder, grid=divided), guarded(arrivals) if guarded else None
-    return _ran(_Run(mine, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, drag, start))
+    run = _Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, drag, start)
+    run.shares = shares(arrivals, whole)
+    return _ran(run)
+
+
+def shares(arrivals: Schedule, whole: Schedule) -> list[float]:
+    """Which part of each endpoint's arrivals, and so of its connections, is this slice's.
+
+    Endpoints take turns, so of two endpoints each of two workers may have one for itself.
+    """
+    mine, all_of_them = (np.bincount(each.endpoint, minlength=len(whole.endpoints)) for each in (arrivals, whole))
+    return [float(part) for part in mine / np.maximum(all_of_them, 1)]
 
 
 def _ran(run: _Run[Left]) -> Left:
@@ -149,6 +159,7 @@ class _Run(Generic[Left]):
     ) -> None:
         self._plan = plan
         self._start = start
+        self.shares = [1.0] * len(endpoints)
         self._endpoints = endpoints
         self._arrivals = arrivals
         self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers, number=arrivals.number)
@@ -198,10 +209,11 @@ class _Run(Generic[Left]):
         return self._recorder.outcome(self._next, end, health(before, after, self._pacer.name), stopped=stopped)
 
     def _made_pools(self) -> list[Pool]:
-        share = max(1, self._plan.connections // len(self._endpoints))
+        share = self._plan.connections // len(self._endpoints)
+        limits = [max(1, round(share * part)) for part in self.shares]
         return [
-            Pool(name, url, made, self._recorder, limit=share, timeout=self._plan.timeout, over=self._over, tls=self._tls)
-            for (name, url), made in zip(self._endpoints.items(), self._programs, strict=True)
+            Pool(name, url, made, self._recorder, limit=limit, timeout=self._plan.timeout, over=self._over, tls=self._tls)
+            for (name, url), made, limit in zip(self._endpoints.items(), self._programs, limits, strict=True)
         ]
 
     # --- arrivals

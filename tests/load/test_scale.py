@@ -13,6 +13,7 @@ import pytest
 from odd_server import odd_server
 
 from gates.load import worker
+from gates.load.engine import shares
 from gates.load.measure import measurements
 from gates.load.outcome import SecondReport
 from gates.load.plan import LoadPlan
@@ -62,6 +63,14 @@ def test_slices_are_the_one_schedule_whoever_runs_them(workers: int) -> None:
     slices = [whole.slice(k, workers) for k in range(workers)]
     assert {each.hash for each in slices} == {whole.hash, hash_of(PLAN, ("x",), seed=4)}
     assert sorted(each.number(row) for each in slices for row in range(len(each.intended))) == list(range(400))
+
+
+def test_connections_go_where_a_slice_has_its_arrivals() -> None:
+    """Of two endpoints each of two workers has one for itself, and then all of its connections; three share both."""
+    whole = schedule(PLAN, ("x", "y"), seed=4)
+    assert [shares(whole.slice(k, 2), whole) for k in range(2)] == [[1.0, 0.0], [0.0, 1.0]]
+    assert shares(whole.slice(0, 3), whole) == pytest.approx([1 / 3, 1 / 3], abs=0.01)
+    assert shares(whole, whole) == [1.0, 1.0]
 
 
 @pytest.mark.end_to_end
