@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TextIO
 
 from gates.cli.console import DIM, GREEN, RED, YELLOW, console, live, paint
@@ -59,10 +60,14 @@ class Lines:
 
 @dataclass
 class Board:
-    """A table of gates that is drawn over itself."""
+    """A table of gates that is drawn over itself, with a dashboard of each load that is under way below it.
+
+    *folder* gives the folder of a gate, where its process leaves how its load stands.
+    """
 
     stream: TextIO
     clock: Callable[[], float] = time.monotonic
+    folder: Callable[[str], Path] | None = None
     _rows: dict[str, _Row] = field(default_factory=dict)
     _head: str = ""
     _begin: float = 0.0
@@ -103,7 +108,11 @@ class Board:
         """Draw the table over the last one."""
         with self._lock:
             self._erase()
-            lines = self.lines(_columns(self.stream))
+            columns, rows = size_of(self.stream)
+            lines = self.lines(columns)
+            below = self.dashboards(columns)
+            if len(lines) + len(below) < rows:  # what has scrolled away can't be drawn over
+                lines += below
             self.stream.write("\n".join(lines) + "\n")
             self.stream.flush()
             self._drawn = len(lines)
@@ -115,6 +124,18 @@ class Board:
         head = f"{self._head}  {_time(now - self._begin)}{of}"[: width - 1]
         longest = max((len(name) for name in self._rows), default=0)
         return [head, *(self._line(row, longest, width, now) for row in self._rows.values())]
+
+    def dashboards(self, width: int) -> list[str]:
+        """How each load that is under way stands, each line at most *width* wide."""
+        from gates.cli.dashboard import drawn
+        from gates.load.watching import read
+
+        found: list[str] = []
+        for name, row in self._rows.items() if self.folder else ():
+            state = read(self.folder(name)) if self.folder and row.word == "running" else None
+            if state is not None:
+                found += ["", *drawn(state, row.gate.criteria, self.stream, width)]
+        return found
 
     def _line(self, row: _Row, longest: int, width: int, now: float) -> str:
         sign = SIGNS[row.outcome] if row.outcome else {"running": "▸", "waiting": "…"}.get(row.word, " ")
@@ -133,25 +154,29 @@ def _time(seconds: float) -> str:
     return f"{seconds:.1f} s" if seconds < 120 else f"{int(seconds // 60)}:{int(seconds % 60):02d} min"
 
 
-def _columns(stream: TextIO) -> int:
+def size_of(stream: TextIO) -> tuple[int, int]:
+    """Columns and lines of the terminal."""
     import os
 
     try:
-        return os.get_terminal_size(stream.fileno()).columns or 80
+        found = os.get_terminal_size(stream.fileno())
     except (OSError, ValueError):
-        return 80
+        return 80, 24
+    return found.columns or 80, found.lines or 24
 
 
 @contextmanager
-def progress(plan: Plan, selected: Sequence[str], stream: TextIO | None = None) -> Iterator[Board | Lines]:
-    """What watches a run: a board on a terminal that can be drawn over, else lines."""
+def progress(
+    plan: Plan, selected: Sequence[str], stream: TextIO | None = None, folder: Callable[[str], Path] | None = None
+) -> Iterator[Board | Lines]:
+    """What watches a run: a board on a terminal that can be drawn over, else lines. *folder* gives that of a gate."""
     stream = stream or sys.stderr
     if console.quiet or not live(stream):
         lines = Lines(console.talk, stream)
         lines.planned(plan, tuple(selected))
         yield lines
         return
-    board, over = Board(stream), threading.Event()
+    board, over = Board(stream, folder=folder), threading.Event()
     board.planned(plan, tuple(selected))
     drawer = threading.Thread(target=_redraw, args=(board, over), daemon=True)
     drawer.start()

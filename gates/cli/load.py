@@ -19,10 +19,12 @@ from gates.errors import Exit, UsageError
 from gates.model import Unit
 
 if TYPE_CHECKING:
+    from gates.cli.dashboard import Screen
     from gates.load.outcome import SecondReport
     from gates.load.plan import LoadPlan
     from gates.load.scale import Scale
     from gates.load.selection import Outcome
+    from gates.load.watching import Live, Stretch, Watching
     from gates.model import GateReport, Measurement, Table
 
 T = TypeVar("T")
@@ -47,6 +49,9 @@ PATIENCE = 0.1
 @click.option("--profile", default="quick", help="Whose values of the scenario: quick, standard or full.", show_default=True)
 @click.option("--out", type=click.Path(file_okay=False, path_type=Path), help="A folder for time series, histograms, metrics.")
 @click.option("--scale", metavar="WHERE", help="Over several processes, local:N, or the workers of dask://HOST:PORT.")
+@click.option(
+    "--live/--plain", default=None, help="Draw how it goes, or don't; by default on a terminal. A pipe gets a line a second."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print everything that was measured as JSON.")
 def load_command(
     scenario: Path,
@@ -62,6 +67,7 @@ def load_command(
     profile: str,
     out: Path | None,
     scale: str | None,
+    live: bool | None,
     as_json: bool,
 ) -> int:
     """Run SCENARIO against a URL and print what its clients saw.
@@ -70,6 +76,7 @@ def load_command(
     sent, or no right answer at all. Ctrl-C ends it early and keeps what was measured.
     """
     from gates.load.scenario import changed
+    from gates.load.watching import Watching
 
     endpoints, given = _endpoints(targets), _headers(headers)
     seconds = _number(duration, Unit.SECONDS, "--duration", " s")
@@ -80,7 +87,10 @@ def load_command(
     if closed:
         return int(_closed(plan, endpoints, seed, given, as_json, rate))
     console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
-    outcome, interrupted = _run(partial(_open_loop, plan, endpoints, seed, given, _scale(scale)))
+    screen = _screen(live)
+    watching = Watching(plan, screen.tell if screen else _told(live), _stretches(plan))
+    load = partial(_open_loop, plan, endpoints, seed, given, _scale(scale), watching)
+    outcome, interrupted = _run(load, screen.draw if screen else None)
     if out is not None:
         _write(outcome, out)
     report = _judged(plan, outcome, seed)
@@ -185,11 +195,12 @@ def _open_loop(
     seed: int,
     headers: Mapping[str, str],
     scale: Scale | None,
+    watching: Watching,
     stop: threading.Event,
 ) -> Outcome:
     from gates.load.offer import offer
 
-    return offer(plan, endpoints, seed=seed, scale=scale, headers=headers, on_second=_tell, stop=stop)
+    return offer(plan, endpoints, seed=seed, scale=scale, headers=headers, on_second=watching, stop=stop)
 
 
 def _closed(
@@ -208,8 +219,11 @@ def _closed(
     return Exit.INTERRUPTED if interrupted else closed.code(outcome)
 
 
-def _run(load: Callable[[threading.Event], T]) -> tuple[T, bool]:
-    """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured."""
+def _run(load: Callable[[threading.Event], T], draw: Callable[[], None] | None = None) -> tuple[T, bool]:
+    """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured.
+
+    *draw* is called in this thread now and then, and once at the end.
+    """
     stop, ended = threading.Event(), threading.Event()
     left: list[T | BaseException] = []
 
@@ -226,6 +240,8 @@ def _run(load: Callable[[threading.Event], T]) -> tuple[T, bool]:
     while not ended.is_set():
         try:
             ended.wait(PATIENCE)
+            if draw is not None:
+                draw()
         except KeyboardInterrupt:
             if stop.is_set():
                 raise
@@ -235,6 +251,31 @@ def _run(load: Callable[[threading.Event], T]) -> tuple[T, bool]:
     if isinstance(left[0], BaseException):
         raise left[0]
     return left[0], stop.is_set()
+
+
+def _screen(live: bool | None) -> Screen | None:
+    """What the run is drawn on, where that can be done and is wanted."""
+    import sys
+
+    from gates.cli.console import live as can_be_drawn_over
+    from gates.cli.dashboard import Screen
+
+    wanted = live is not False and not console.quiet and (live or not console.verbose)
+    return Screen(sys.stderr) if wanted and can_be_drawn_over(sys.stderr) else None
+
+
+def _told(live: bool | None) -> Callable[[Live], None]:
+    """What is said each second where nothing can be drawn: a line when that was asked for, or with -v."""
+    from gates.cli.dashboard import line
+
+    say = console.talk if live else console.detail
+    return lambda state: say(line(state))
+
+
+def _stretches(plan: LoadPlan) -> tuple[Stretch, ...]:
+    from gates.load.watching import Stretch
+
+    return tuple(Stretch(name, *span) for name, span in plan.phases.items())
 
 
 def _tell(report: SecondReport) -> None:

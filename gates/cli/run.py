@@ -103,7 +103,7 @@ def _performed(options: Options, folder: RunFolder, plan: Plan) -> Exit:
             return Exit.INCONCLUSIVE
         note_session(folder, os.getppid())
     gates = select(plan, options.only)
-    with progress(plan, [gate.name for gate in gates]) as watching:
+    with progress(plan, [gate.name for gate in gates], folder=lambda name: folder.gate(name).path) as watching:
         reports, interrupted = Engine(plan, folder, watching).execute(gates)
     if options.shared and not interrupted:
         return exit_of_gates(reports)

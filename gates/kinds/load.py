@@ -30,6 +30,7 @@ from gates.load.samples import ALL, check_phases, check_selectors, samples
 from gates.load.scale import scale_of
 from gates.load.scenario import ChangeError, changed
 from gates.load.validity import valid_criteria
+from gates.load.watching import Stretch, Watching, into
 from gates.model import Execution, Finding, GateResult, KindContext, KindPlan, Level, Request, Unit, Window
 from gates.quantity import show
 from gates.target.proxy.settings import ProxySettings
@@ -175,6 +176,7 @@ class _Gate:
                     scale=scale_of(scale) if scale else None,
                     headers=target.headers,
                     on_start=started.append,
+                    on_second=Watching(self.plan, into(self.folder), self._stretches()),
                     guarded=self._guarded,
                     drag=self.request.gate.settings["drag"],
                 )
@@ -185,6 +187,9 @@ class _Gate:
         write_samples(taken, self.request.evidence)
         self._keep_proxy_logs(target)
         return self._result(outcome, taken, deaths, tails)
+
+    def _stretches(self) -> tuple[Stretch, ...]:
+        return tuple(Stretch(name, *span) for name, span in self.plan.phases.items())
 
     def _guarded(self, arrivals: Schedule) -> Guard:
         """What ends the run at a sustained breach; it watches nothing when it is never to."""

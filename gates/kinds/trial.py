@@ -27,6 +27,7 @@ from gates.kinds.signals import Listener, Look
 from gates.load.plan import LoadPlan
 from gates.load.resource_exhibits import write_samples
 from gates.load.sampler import Sampler, Taken
+from gates.load.watching import Stretch, Watching, into
 from gates.model import Fetch, Invariant, InvariantOutcome, LogTail, Operation, Request, Signals
 from gates.target.error import TargetError
 
@@ -153,6 +154,7 @@ class _Trial:
                 headers=self.target.headers,
                 record=True,
                 on_start=zero.set_result,
+                on_second=Watching(self.plan.load, into(Path(self.request.folder)), self._stretches()),
                 stop=stop,
             )
             load.add_done_callback(lambda _: stop.set())
@@ -167,6 +169,9 @@ class _Trial:
                     listener.finish()
         self.taken = sampler.taken(time.monotonic() - clock())
         return load.result(), observations, clock
+
+    def _stretches(self) -> tuple[Stretch, ...]:
+        return tuple(Stretch(f"{each.name} of {', '.join(each.nodes)}", each.start, each.end) for each in self.plan.faults)
 
     def _played(
         self, load: Future[LoadOutcome], zero: Future[float], stop: Event

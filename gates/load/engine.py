@@ -14,6 +14,8 @@ import sys
 import threading
 import time
 from array import array
+from bisect import bisect
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -174,8 +176,8 @@ class _Run(Generic[Left]):
         self._drag = drag
         self._next = 0
         self._open = 0
-        self._second: list[float] = []
-        self._errors = 0
+        self._second: list[tuple[int, float, Failure]] = []
+        self._late = 0.0
         self._seconds_told = 0
 
     async def run(self) -> Left:
@@ -190,7 +192,7 @@ class _Run(Generic[Left]):
         self._recorder = self._keep(self._arrivals, zero)
         self._pools = self._made_pools()
         self._pacer = pacer(loop, self._tick, self._plan.pacing)
-        before = Reading.now()
+        before = self._read = Reading.now()
         if self._on_start is not None:
             self._on_start(zero)
         try:
@@ -225,6 +227,7 @@ class _Run(Generic[Left]):
         last = min(len(due), n + MOST_AT_ONCE)
         if self._broken < math.inf or (self._stop is not None and self._stop.is_set()):
             return
+        watched, dispatched_at = self._on_second is not None, time.monotonic()
         while n < last and due[n] <= (now := time.monotonic()):
             dispatched[n] = now
             self._open += 1
@@ -232,6 +235,8 @@ class _Run(Generic[Left]):
                 _waste(self._drag)
             pools[endpoint_of[n]].dispatch(n, now)
             n += 1
+        if watched and n > self._next:
+            self._late = max(self._late, dispatched_at - due[self._next])
         self._next = n
         if n < len(due):
             self._pacer.wake_at(due[n])
@@ -249,8 +254,7 @@ class _Run(Generic[Left]):
         if self._guard is not None:
             self._guard.over(n, now - self._due[n], failure)
         if self._on_second is not None:
-            self._second.append(now - self._due[n])
-            self._errors += failure is not Failure.NONE
+            self._second.append((n, now - self._due[n], failure))
         if not self._open and self._next == len(self._due):
             self._finished.set()
 
@@ -290,9 +294,23 @@ class _Run(Generic[Left]):
         if self._on_second is None or second <= self._seconds_told:
             return
         self._seconds_told = second
-        latencies, self._second = self._second, []
-        errors, self._errors = self._errors, 0
-        self._on_second(SecondReport(second, self._next, len(latencies), errors, tuple(latencies)))
+        ended, self._second = self._second, []
+        late, self._late = self._late, 0.0
+        before, self._read = self._read, Reading.now()
+        failures = Counter(failure for _, _, failure in ended)
+        right = failures.pop(Failure.NONE, 0)
+        latencies = tuple(latency for _, latency, _ in ended)
+        scheduled, flows = bisect(self._due, self._zero + second - 1e-6), self._by_flow(ended)
+        state = health(before, self._read, self._pacer.name)
+        self._on_second(
+            SecondReport(second, self._next, len(ended), len(ended) - right, latencies, scheduled, failures, flows, late, state)
+        )
+
+    def _by_flow(self, ended: list[tuple[int, float, Failure]]) -> dict[str, tuple[int, int]]:
+        """How many of *ended* there were of each flow, and how many in an error."""
+        names, of = self._arrivals.flows, self._arrivals.flow
+        counted = Counter((int(of[n]), failure is Failure.NONE) for n, _, failure in ended)
+        return {name: (counted[i, True] + counted[i, False], counted[i, False]) for i, name in enumerate(names)}
 
 
 def _waste(seconds: float) -> None:

@@ -42,13 +42,28 @@ class Health:
 
 @dataclass(frozen=True, slots=True)
 class SecondReport:
-    """One second of a run, for people who watch: latencies in seconds of what was answered in it."""
+    """One second of a run, for people who watch.
+
+    Attributes:
+        due: arrivals that were taken up since the start.
+        done, errors: arrivals that ended in this second, and those of them in an error; *latencies* of all, in seconds.
+        scheduled: arrivals that should have been taken up since the start.
+        failures: errors of this second by their class.
+        flows: arrivals of this second, and errors, by flow.
+        late: how late an arrival of this second was taken up at most, in seconds.
+        health: of the generator in this second.
+    """
 
     second: int
     due: int
     done: int
     errors: int
     latencies: tuple[float, ...]
+    scheduled: int = 0
+    failures: Mapping[Failure, int] = field(default_factory=dict)
+    flows: Mapping[str, tuple[int, int]] = field(default_factory=dict)
+    late: float = 0.0
+    health: Health | None = None
 
 
 @dataclass(frozen=True, slots=True)
