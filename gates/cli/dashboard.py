@@ -88,11 +88,14 @@ def _column(rows: Iterable[tuple[str, str, str, bool]]) -> RenderableType:
     from rich.table import Table
     from rich.text import Text
 
+    found = list(rows)
+    if not found:
+        return Text()  # an empty table would take all the width that there is
     table = Table.grid(padding=(0, 1))
     table.add_column(no_wrap=True, min_width=12)
     table.add_column(justify="right", no_wrap=True, min_width=10)
     table.add_column(no_wrap=True, style="dim")
-    for word, value, limit, bad in rows:
+    for word, value, limit, bad in found:
         cell: Text = Text(value, style="red" if bad else "")
         table.add_row(Text(word), cell, Text(f"{'!' if bad else ' '} {limit}" if limit else ""))
     return table

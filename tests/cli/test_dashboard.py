@@ -10,6 +10,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -86,6 +87,8 @@ def test_a_frame_shows_rates_percentiles_with_their_limits_flows_errors_faults_a
     assert re.search(r"its processor\s+12%\s+at most 90%", text)
     assert re.search(r"not taken up\s+3", text)
     assert max(map(len, frame)) < 90
+    sound = "\n".join(drawn(replace(STATE, failures={}), [P99], sys.stderr, 90))
+    assert "below 250 ms" in sound  # without errors their column leaves its room to the others
     assert max(map(len, drawn(STATE, [P99], sys.stderr, 40))) < 40
 
 
