@@ -10,16 +10,18 @@ import secrets
 import signal
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from functools import reduce
 from importlib import import_module
 from multiprocessing import resource_tracker
 from typing import Any
 
 from gates.load import worker
 from gates.load.engine import checked
-from gates.load.outcome import SecondReport
+from gates.load.outcome import Health, SecondReport
 from gates.load.plan import LoadPlan
 from gates.load.scale import Scale, ScaleError
 from gates.load.schedule import hash_of
@@ -314,11 +316,20 @@ class _Run:
 
 
 def _together(reports: list[SecondReport]) -> SecondReport:
-    first = reports[0]
+    first, states = reports[0], [each.health for each in reports]
     return replace(
         first,
         due=sum(each.due for each in reports),
         done=sum(each.done for each in reports),
         errors=sum(each.errors for each in reports),
         latencies=tuple(latency for each in reports for latency in each.latencies),
+        scheduled=sum(each.scheduled for each in reports),
+        failures=sum((Counter(each.failures) for each in reports), Counter()),
+        flows={name: _added([each.flows.get(name, (0, 0)) for each in reports]) for name in first.flows},
+        late=max(each.late for each in reports),
+        health=None if None in states else reduce(Health.worse, [each for each in states if each is not None]),
     )
+
+
+def _added(pairs: list[tuple[int, int]]) -> tuple[int, int]:
+    return sum(count for count, _ in pairs), sum(errors for _, errors in pairs)
