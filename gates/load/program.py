@@ -25,7 +25,9 @@ class Request:
     same bytes may rely on that.
     """
 
-    __slots__ = ("_body", "_fill", "_given", "_head", "_path", "checker", "repeats", "right", "right_code", "static", "wanted")
+    __slots__ = (
+        "_body", "_fill", "_given", "_head", "_path", "_same", "checker", "repeats", "right", "right_code", "static", "wanted",
+    )  # fmt: skip
 
     def __init__(self, step: Step, url: str, constants: Values, given: Values) -> None:
         parts = urlsplit(url)
@@ -41,6 +43,8 @@ class Request:
         self._head = Template(lines, constants, in_header)
         self._body = Template(text, constants, plain if is_text else in_json)
         self._fill = int(step.fill)
+        # rendered once where no arrival changes it: fifty mebibytes a request would hold the generator up
+        self._same = None if self._body.wanted else self._filled({})
         self.checker = Checker(step.check, step.capture, constants)
         self.repeats = self.checker.repeats
         self.right: bytes | None = None
@@ -53,8 +57,11 @@ class Request:
         """The request's bytes for an arrival. Raises UnfillableError."""
         return self.static if self.static is not None else self._encode(values, has_body=False)
 
+    def _filled(self, values: Values) -> bytes:
+        return self._body.render(values).encode().ljust(self._fill)
+
     def _encode(self, values: Values, *, has_body: bool) -> bytes:
-        body = self._body.render(values).encode().ljust(self._fill)
+        body = self._filled(values) if self._same is None else self._same
         length = f"Content-Length: {len(body)}\r\n" if body or has_body else ""
         head = f"{self._path.render(values)}{self._head.render(values)}{self._given}{length}\r\n"
         return head.encode() + body
