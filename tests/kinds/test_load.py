@@ -358,3 +358,10 @@ def test_the_kind_imports_with_the_base_dependencies_alone() -> None:
     modules = "gates.kinds.load, gates.target.presets, gates.cli.load"
     script = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {modules}"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+def test_a_place_for_workers_that_is_none_is_told_at_its_line(tmp_path: Path) -> None:
+    """With what was expected, before anything runs."""
+    with pytest.raises(SpecErrors, match="expected local:N with N from 1 to 64, or dask://HOST:PORT") as caught:
+        planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings="scale: cloud")
+    assert caught.value.problems[0].line == 9
