@@ -21,12 +21,13 @@ WHY: dict[str, str] = {}
 
 @dataclass(frozen=True, slots=True)
 class Promise:
-    """A target and what was measured of it; *met* is None where it could not be measured."""
+    """A target and what was measured of it; *met* is None where it could not be measured. *doubt* is why it may be missed."""
 
     name: str
     target: str
     measured: str
     met: bool | None
+    doubt: str = ""
 
 
 def ratios(result: dict[str, Any], what: str, over: str, under: str) -> list[float]:
@@ -64,12 +65,17 @@ def _is_enough(memory: dict[str, float]) -> bool | None:
 
 def _at_most(result: dict[str, Any], name: str, what: str, over: str, under: str, limit: float) -> Promise:
     found = ratios(result, what, over, under)
-    return Promise(name, f"≤ {limit:g}", _spread(found), statistics.median(found) <= limit)
+    return Promise(name, f"≤ {limit:g}", _spread(found), statistics.median(found) <= limit, _doubt(found, limit))
 
 
 def _at_least(result: dict[str, Any], name: str, what: str, over: str, under: str, limit: float) -> Promise:
     found = ratios(result, what, over, under)
-    return Promise(name, f"≥ {limit:g}", _spread(found), statistics.median(found) >= limit)
+    return Promise(name, f"≥ {limit:g}", _spread(found), statistics.median(found) >= limit, _doubt(found, limit))
+
+
+def _doubt(found: list[float], limit: float) -> str:
+    both = min(found) <= limit <= max(found)
+    return "the rounds lie on both sides of the target: the machine was too noisy to tell" if both else ""
 
 
 def _stall(ours: dict[str, float]) -> Iterator[Promise]:
@@ -125,7 +131,7 @@ def _promises(result: dict[str, Any]) -> Iterator[str]:
     missed = [each for each in found if each.met is False]
     if missed:
         yield from ("", "Missed, and why:", "")
-        yield from (f"- {each.name}: {WHY.get(each.name, 'not known; to be looked into')}." for each in missed)
+        yield from (f"- {each.name}: {WHY.get(each.name) or each.doubt or 'not known; to be looked into'}." for each in missed)
 
 
 def _costs(result: dict[str, Any]) -> Iterator[str]:
