@@ -204,7 +204,7 @@ def test_the_closed_loop_hangs_on_nothing_and_ends_in_time(url: str, path: str) 
     """Connections that end are opened again, and the end comes when it should."""
     began = time.monotonic()
     outcome = run_closed(plan(path, seconds=0.5, timeout=0.2), {"main": url}, seed=1)
-    assert outcome.requests > 4
+    assert outcome.requests >= 4
     assert (outcome.right > 0) == (path == "/last")
     assert time.monotonic() - began < 5
 
