@@ -291,7 +291,7 @@ def _judged(plan: LoadPlan, outcome: Outcome, seed: int) -> GateReport:
     from gates.pipeline.judge import judge_gate
 
     gate = PlannedGate("load", "load", {}, valid_criteria((), spins=plan.pacing == "spin"), 0.0, 0.0)
-    found = measurements(outcome, phases=plan.phases, seed=seed)
+    found = measurements(outcome, phases=plan.phases, seed=seed, tags=plan.tags)
     return judge_gate(gate, GateResult("load", Execution.COMPLETED, "", outcome.end, found))
 
 

@@ -65,7 +65,7 @@ def described(plan: TrialPlan, course: Course, request: Request, started: str, s
         started,
         seconds,
         measurements=(
-            *measurements(course.load, phases=phases, seed=request.seed),
+            *measurements(course.load, phases=phases, seed=request.seed, tags=plan.load.tags),
             *fault_measurements(course),
             *lies(course.polls, plan.faults, course.observations),
             *objectives(plan, course, _signals(request)),

@@ -227,7 +227,7 @@ class _Gate:
         found = self._knee(outcome)
         windows = [Window(name, *span) for name, span in phases.items() if name != "steady"]
         windows += found.windows if found else ()
-        clients = measurements(outcome, phases=phases, seed=self.request.seed)
+        clients = measurements(outcome, phases=phases, seed=self.request.seed, tags=self.plan.tags)
         if found:
             clients = (*only_until(found.until, outcome, clients, self.request.seed), found.measurement)
         resources = measured(taken, phases, outcome.end)
@@ -244,7 +244,7 @@ class _Gate:
                 each for each in (*clients, *resources.measurements, *guards.measurements) if each.metric not in cut
             ),
             reason=stopped,
-            findings=(*deaths, *bottlenecks(outcome, criteria), *guards.findings),
+            findings=(*deaths, *bottlenecks(outcome, criteria), *_problems(outcome), *guards.findings),
             exhibits=(
                 *((found.table,) if found else ()),
                 *exhibits(outcome, limits=limits(criteria), windows=windows),
@@ -267,7 +267,7 @@ class _Gate:
         urls = addresses(self.lasting) + self._headers()
         command = (
             f"{self.request.command} load {shlex.quote(self.plan.scenario)} {urls}"
-            f"{_amount(self.plan)} --seed {self.request.seed}{self._scale()}"
+            f"{_amount(self.plan)}{_profile(self.request.profile)} --seed {self.request.seed}{self._scale()}"
         )
         alone = command if self.lasting else f"against one that you started: {command}"
         return (f"look at {seconds} for when it happened", alone) if outcome.due else (alone,)
@@ -297,6 +297,11 @@ def _amount(plan: LoadPlan) -> str:
     return "" if plan.replay else f" --rate {rate}/s --duration {seconds}s"
 
 
+def _profile(name: str) -> str:
+    """The option of `gates load` that takes the values of this profile, where it has one of its own."""
+    return f" --profile {name}" if name in ("standard", "full") else ""
+
+
 def addresses(urls: Mapping[str, str]) -> str:
     """The options of `gates load` that name the target; where it ran at ports of its own, which the person has to fill in."""
     if not urls:
@@ -324,6 +329,10 @@ def _deaths(target: RunningTarget) -> tuple[Finding, ...]:
     )
 
 
+def _problems(outcome: Outcome) -> tuple[Finding, ...]:
+    return tuple(Finding(Level.WARNING, problem, hint="what was measured stands") for problem in outcome.problems)
+
+
 def _ending(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
 
@@ -331,7 +340,8 @@ def _ending(code: int) -> str:
 def _check_endpoints(load: LoadPlan, context: KindContext) -> None:
     """Report flows that name an endpoint which the target does not have."""
     endpoints = context.target.endpoints if context.target else ()
-    for name, definition in load.flows.items():
+    once = {"setup": load.setup or {}, "teardown": load.teardown or {}}
+    for name, definition in {**load.flows, **once}.items():
         wanted = definition.get("endpoint", "any")
         if endpoints and wanted not in ("any", *endpoints):
             context.error("scenario", f"flow {name!r} goes to endpoint {wanted!r}", f"the target has {', '.join(endpoints)}")

@@ -301,7 +301,9 @@ def _answers(plan: TrialPlan, history: Sequence[Operation]) -> Iterator[Measurem
 def telling(plan: TrialPlan, name: str) -> frozenset[str]:
     """The flows that keep *name* of an answer when it is there."""
     flows = plan.load.flows.items()
-    return frozenset(flow for flow, definition in flows if any(name in step.get("capture", {}) for step in definition["steps"]))
+    return frozenset(
+        flow for flow, definition in flows if any(name in step.get("capture", {}) for step in definition.get("steps", ()))
+    )
 
 
 # --- what the target's metrics told -----------------------------------------------------------------------------------

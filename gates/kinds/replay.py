@@ -15,6 +15,7 @@ from gates.history.statements import undecided
 from gates.load.failure import REFUSALS
 from gates.load.plan import LoadPlan
 from gates.load.program import Program
+from gates.load.variables import NO_VARIABLES, Variables
 from gates.model import Operation
 
 RETRIER = -1
@@ -35,13 +36,15 @@ def chosen(plan: LoadPlan, history: Sequence[Operation], share: float, random: R
 
 def changes(plan: LoadPlan, flow: str) -> bool:
     """Whether *flow* asks for a change, so that an unknown outcome leaves something open."""
-    return any(step.get("method", "GET") not in ("GET", "OPTIONS") for step in plan.flows[flow]["steps"])
+    definition = plan.flows[flow]
+    return "python" in definition or any(step.get("method", "GET") not in ("GET", "OPTIONS") for step in definition["steps"])
 
 
 class Retrier:
     """Sends operations of one load again, one after the other, over a connection an endpoint.
 
-    *clock* tells seconds from the start of load, as in the history that is continued; *headers* are the target's.
+    *clock* tells seconds from the start of load, as in the history that is continued; *headers* are the target's, and *given*
+    is what the load's set-up captured.
     """
 
     def __init__(
@@ -52,9 +55,11 @@ class Retrier:
         seed: int,
         clock: Callable[[], float],
         headers: Mapping[str, str] | None = None,
+        given: Mapping[str, str] = NO_VARIABLES,
     ) -> None:
         self._plan, self._endpoints, self._seed, self._clock = plan, endpoints, seed, clock
         self._headers = headers or {}
+        self._variables = Variables(plan, seed=seed, given=given)
         self._programs: dict[tuple[str, str], Program] = {}
         self._connections: dict[str, http.client.HTTPConnection] = {}
 
@@ -130,6 +135,12 @@ class Retrier:
         if place not in self._programs:
             definition, url = self._plan.flows[operation.kind], self._endpoints[operation.endpoint]
             self._programs[place] = Program(
-                operation.kind, definition, operation.endpoint, url, seed=self._seed, headers=self._headers
+                operation.kind,
+                definition,
+                operation.endpoint,
+                url,
+                seed=self._seed,
+                headers=self._headers,
+                variables=self._variables,
             )
         return self._programs[place]

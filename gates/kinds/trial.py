@@ -115,7 +115,7 @@ class _Trial:
             write_samples(self.taken, self.request.evidence)
             write_evidence(load, self.request.evidence)
             middle = self._settled(clock, "after the faults", problems)
-            retries = self._retries(load.operations, clock)
+            retries = self._retries(load.operations, clock, load.given)
             recorder.add(retries)
         after = self._settled(clock, "after the retries", problems)
         states = {"before": before, "after_faults": middle, "after_retries": after}
@@ -223,10 +223,12 @@ class _Trial:
             problems.append(f"{when} the target's state still moved when the time was up")
         return answers
 
-    def _retries(self, history: Sequence[Operation], clock: Callable[[], float]) -> tuple[Operation, ...]:
+    def _retries(
+        self, history: Sequence[Operation], clock: Callable[[], float], given: Mapping[str, str]
+    ) -> tuple[Operation, ...]:
         again = chosen(self.plan.load, history, self.plan.replay, Random(f"{self.request.seed}:replay"))
         retrier = Retrier(
-            self.plan.load, self.target.endpoints, seed=self.request.seed, clock=clock, headers=self.target.headers
+            self.plan.load, self.target.endpoints, seed=self.request.seed, clock=clock, headers=self.target.headers, given=given
         )
         return retrier.again(again)
 

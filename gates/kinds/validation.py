@@ -25,9 +25,10 @@ from gates.kinds.objectives import AGE, FAULTED, HEALTHY, METRICS, OF_SIGNALS, R
 from gates.kinds.trial import TrialPlan, run_trial
 from gates.load.metrics import catalogue
 from gates.load.mistakes import mistake
+from gates.load.plan import EVEN
 from gates.load.reading import read_scenario
 from gates.load.resources import NAMES, check_resources, planned_samples
-from gates.load.samples import ALL, check_phases, check_selectors, samples
+from gates.load.samples import ALL, check_phases, check_selectors, fewest, samples
 from gates.load.validity import valid_criteria
 from gates.model import (
     CLIENTS,
@@ -315,14 +316,21 @@ class _Samples:
         """
         endpoints = self.target.endpoints
         shares = (sum((name in fault.nodes) == struck for name in endpoints) / len(endpoints) for fault in self.trial.faults)
-        lasting = (max(0.0, fault.end - fault.start - unseen) for fault in self.trial.faults)
+        lasting = (self._lasting(fault.start + unseen, fault.end) for fault in self.trial.faults)
         return sum(share * seconds for share, seconds in zip(shares, lasting, strict=True))
 
     def _never_struck(self) -> float:
         """Seconds of the whole arrival rate that go to endpoints that no fault strikes, once the load is warm."""
         struck = {name for fault in self.trial.faults for name in fault.nodes}
         share = sum(name not in struck for name in self.target.endpoints) / len(self.target.endpoints)
-        return (self.trial.load.seconds - self.trial.load.warmup) * share
+        return self._lasting(self.trial.load.warmup, self.trial.load.seconds) * share
+
+    def _lasting(self, start: float, end: float) -> float:
+        """Seconds of the average rate in which as many arrivals come as from *start* to *end*."""
+        load = self.trial.load
+        if load.shape == "constant" and load.gaps == EVEN:
+            return max(0.0, end - start)
+        return fewest(load, "", (start, max(start, end)), self.root) / load.rate
 
     def _polls(self) -> Samples:
         seconds = sum(watched(fault.start, fault.end) for fault in self.trial.faults if vital(fault))

@@ -3,7 +3,7 @@
 Used by a kind (all times in seconds, on the load's own clock that starts at 0 with the first second of the schedule)::
 
     from gates.load.scenario import Scenario, resolve      # base dependencies: for planning
-    plan = resolve(scenario, flows)                         # -> LoadPlan, plain and frozen; gates.codec takes it
+    plan = resolve(scenario)                                # -> LoadPlan, plain and frozen; gates.codec takes it
 
     from gates.load.engine import run_load                  # needs the extra `load`: inside run() only
     outcome = run_load(

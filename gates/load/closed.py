@@ -20,15 +20,17 @@ from dataclasses import dataclass
 from time import monotonic
 
 from gates.load.connection import Connection
-from gates.load.dialer import Dialer
+from gates.load.dialer import Dialer, LoadError
 from gates.load.engine import OnSecond, checked, tls, undisturbed, uvloop_runner
 from gates.load.failure import Failure
 from gates.load.histogram import Histogram
 from gates.load.machine import Reading, health
 from gates.load.outcome import Health, SecondReport
 from gates.load.plan import LoadPlan
+from gates.load.preparation import prepared
 from gates.load.program import Program, programs
 from gates.load.recorder import Examples
+from gates.load.variables import Variables
 
 # Often enough that counting a batch holds nobody up, seldom enough that numpy gets batches.
 COUNTED_EVERY = 0.02
@@ -86,12 +88,24 @@ def run_closed(
 ) -> ClosedOutcome:
     """Keep the connections of *plan* busy with its mix for its time; its rate says nothing here.
 
-    Arguments and errors are those of `run_load`.
+    Arguments and errors are those of `run_load`; flows in Python, and a feed whose rows are used once, are another error.
     """
     names = checked(plan, endpoints)
-    made = _Run(plan, endpoints, names, seed, on_second, stop, headers or {})
-    with uvloop_runner() as runner, undisturbed():
-        return runner.run(made.run())
+    _check_closed(plan)
+    with prepared(plan, endpoints, seed=seed, headers=headers or {}) as preparation:
+        variables = Variables(plan, seed=seed, given=preparation.captured)
+        made = _Run(plan, endpoints, names, seed, on_second, stop, headers or {}, variables)
+        with uvloop_runner() as runner, undisturbed():
+            return runner.run(made.run())
+
+
+def _check_closed(plan: LoadPlan) -> None:
+    for name, flow in plan.flows.items():
+        if "python" in flow:
+            raise LoadError(f"a closed loop has no flows in Python (got {name!r})", location=plan.scenario)
+    for name, feed in plan.feeds.items():
+        if feed.order == "once":
+            raise LoadError(f"a closed loop has no end of rows to take once (got {name!r})", location=plan.scenario)
 
 
 class Answers:
@@ -194,6 +208,7 @@ class _Run:
         on_second: OnSecond | None,
         stop: threading.Event | None,
         headers: Mapping[str, str],
+        variables: Variables,
     ) -> None:
         self._plan = plan
         self._stop = stop
@@ -201,7 +216,7 @@ class _Run:
         self._tls = tls(plan, endpoints)
         self._second: list[float] = []
         self._told = (0, 0)
-        made = programs(plan.flows, endpoints, tuple(plan.mix), seed=seed, headers=headers)
+        made = programs(plan.flows, endpoints, tuple(plan.mix), seed=seed, headers=headers, variables=variables)
         self._answers = Answers(made, names)
         self._rings = self._made_rings(endpoints, made, seed)
 

@@ -69,13 +69,15 @@ class _Framing:
 class Connection(asyncio.Protocol):
     """Serves one arrival after another. All state of the current one is in its attributes; *n* is IDLE between two.
 
-    *began* is when the arrival's first request was written, *asked* when the latest was. httptools calls `on_...`; what
-    completes is looked at after the whole chunk was parsed, since bytes beyond a message's end make it wrong.
+    *began* is when the arrival's first request was written, *asked* when the latest was or will be; *thought* is for how long
+    its user thought, by which *began* is later. httptools calls `on_...`; what completes is looked at after the whole chunk was
+    parsed, since bytes beyond a message's end make it wrong.
     """
 
     __slots__ = (
         "_body", "_complete", "_descriptor", "_expected", "_head", "_headers_complete", "_heads", "_held", "_keeps", "_parser",
-        "_received", "asked", "began", "idle_since", "n", "pool", "program", "request", "step", "transport", "values",
+        "_received", "_since", "_thinking",
+        "asked", "began", "idle_since", "n", "pool", "program", "request", "step", "thought", "transport", "values",
     )  # fmt: skip
 
     def __init__(self, pool: Dialer) -> None:
@@ -91,6 +93,8 @@ class Connection(asyncio.Protocol):
         self._expected: bytes | None = None
         self._descriptor = NO_DESCRIPTOR
         self._held = 0
+        self._thinking: asyncio.TimerHandle | None = None
+        self._since = self.thought = 0.0
         self._new_message()
         self._parser = httptools.HttpResponseParser(self)
 
@@ -160,7 +164,7 @@ class Connection(asyncio.Protocol):
         if not self._received and self.n != IDLE:
             end = data.find(_END_OF_HEAD) + 4
             head = self._heads.get(data[:end])
-            if head is not None and head.length == len(data) - end:
+            if head is not None and head.length == len(data) - end and self._thinking is None:
                 self._look(head.code, head.headers, data[end:], keeps=True, whole=data)
                 return
         self._parse(data)
@@ -169,6 +173,9 @@ class Connection(asyncio.Protocol):
         if self.n == IDLE:
             # nobody asked: what comes next on this connection can't be trusted
             self.transport.abort()
+            return
+        if self._thinking is not None:
+            self._give_up(Failure.GARBAGE, "an answer to no request")
             return
         self._expected = None
         self._received += len(data)
@@ -247,7 +254,24 @@ class Connection(asyncio.Protocol):
             return
         self.step += 1
         self.request = self.program.requests[self.step]
+        pause = self.program.thought(self.n, self.step) if self.program.thinks else 0.0
+        if pause:
+            self._expected = None
+            self._since, self.asked = now, now + pause
+            self._thinking = asyncio.get_running_loop().call_later(pause, self._go_on)
+        else:
+            self._ask(now)
+
+    def _go_on(self) -> None:
+        """The user has thought enough."""
+        now = monotonic()
+        self._rouse(now)
         self._ask(now)
+
+    def _rouse(self, now: float) -> None:
+        self._thinking = None
+        self.thought += now - self._since
+        self.began += now - self._since
 
     def _over(self, now: float, failure: Failure, code: int, text: str = "", *, keeps: bool) -> None:
         self._record(now, failure, code, text)
@@ -281,6 +305,9 @@ class Connection(asyncio.Protocol):
     def _record(self, now: float, failure: Failure, code: int, text: str) -> None:
         n, self.n = self.n, IDLE
         self._expected = None
+        if self._thinking is not None:
+            self._thinking.cancel()
+            self._rouse(now)
         self.pool.finish(n, now, failure, code, text, self)
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -291,7 +318,9 @@ class Connection(asyncio.Protocol):
         self.pool.lost(self)
 
     def _lost(self, exc: Exception | None) -> None:
-        if exc is None and self._ends_with_connection():
+        if self._thinking is not None:
+            self._record(monotonic(), Failure.CLOSED, 0, "closed while the user was thinking")
+        elif exc is None and self._ends_with_connection():
             self._parser_ended()
         elif exc is not None:
             self._record(monotonic(), Failure.RESET, 0, str(exc))

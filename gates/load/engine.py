@@ -18,6 +18,7 @@ from bisect import bisect
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from functools import partial
 from typing import Generic, TypeVar
 
@@ -32,11 +33,13 @@ from gates.load.outcome import LoadOutcome, SecondReport
 from gates.load.pacing import pacer
 from gates.load.plan import LoadPlan
 from gates.load.pool import Pool
+from gates.load.preparation import prepared
 from gates.load.program import programs
 from gates.load.recorder import Recorder, RowRecorder
 from gates.load.schedule import Schedule, schedule
 from gates.load.tally import Tally, grid
 from gates.load.tally_recorder import TallyRecorder
+from gates.load.variables import Variables
 
 HEAD_START = 0.05
 SWEEP = 0.05
@@ -63,19 +66,26 @@ def run_load(
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
     drag: float = 0.0,
+    given: Mapping[str, str] | None = None,
 ) -> LoadOutcome:
     """Run *plan* against *endpoints* (name to base URL) and return when every arrival is accounted for.
 
-    That is at the latest `plan.timeout` seconds after the last arrival. *record* keeps a `model.Operation` an arrival.
-    *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before it; *on_second* a
-    `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no more arrivals
-    start. *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later what has no
-    answer is abandoned. *drag* is a seeded defect: seconds of processor time that every arrival costs the generator.
-    Raises LoadError when a flow names an endpoint that is not there, or a host has no address.
+    That is at the latest `plan.timeout` seconds, and the longest time to think, after the last arrival. *record* keeps a
+    `model.Operation` an arrival. *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before
+    it; *on_second* a `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no
+    more arrivals start. *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later
+    what has no answer is abandoned. *drag* is a seeded defect: seconds of processor time that every arrival costs the
+    generator. The plan's set-up runs first and its teardown last, unless *given* is what another's set-up has captured. Raises
+    LoadError when a flow names an endpoint that is not there, a host has no address, or the set-up fails.
     """
     arrivals = _scheduled(plan, endpoints, seed)
     keep, guard = partial(RowRecorder, record=record), guarded(arrivals) if guarded else None
-    return _ran(_Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, drag))
+    with prepared(plan, endpoints, seed=seed, headers=headers or {}, given=given) as preparation:
+        variables = Variables(plan, seed=seed, given=preparation.captured)
+        outcome = _ran(
+            _Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, variables, drag)
+        )
+    return replace(outcome, given=preparation.captured, problems=tuple(preparation.problems))
 
 
 def tally_load(
@@ -91,6 +101,7 @@ def tally_load(
     drag: float = 0.0,
     part: tuple[int, int] = (0, 1),
     start: Callable[[], float] | None = None,
+    given: Mapping[str, str] | None = None,
 ) -> Tally:
     """As `run_load`, and keep counts in place of rows: for runs of any length. `plan.phases` can be measured.
 
@@ -101,9 +112,14 @@ def tally_load(
     divided = grid(float(whole.intended[-1]), plan.phases, whole.flows, whole.endpoints)
     arrivals = whole if part == (0, 1) else whole.slice(*part)
     keep, guard = partial(TallyRecorder, grid=divided), guarded(arrivals) if guarded else None
-    run = _Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, drag, start)
-    run.shares = shares(arrivals, whole)
-    return _ran(run)
+    with prepared(plan, endpoints, seed=seed, headers=headers or {}, given=given) as preparation:
+        variables = Variables(plan, seed=seed, given=preparation.captured)
+        run = _Run(
+            plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, variables, drag, start
+        )
+        run.shares = shares(arrivals, whole)
+        tally = _ran(run)
+    return replace(tally, problems=tuple(preparation.problems))
 
 
 def shares(arrivals: Schedule, whole: Schedule) -> list[float]:
@@ -131,7 +147,8 @@ def checked(plan: LoadPlan, endpoints: Mapping[str, str]) -> tuple[str, ...]:
     """The names of *endpoints*. Raises LoadError when *plan* can't be run on them."""
     if not endpoints:
         raise LoadError("the target has no endpoint to send to")
-    for flow, definition in plan.flows.items():
+    once = {"set-up": plan.setup or {}, "teardown": plan.teardown or {}}
+    for flow, definition in {**plan.flows, **once}.items():
         wanted = definition.get("endpoint", "any")
         if wanted != "any" and wanted not in endpoints:
             raise LoadError(
@@ -156,6 +173,7 @@ class _Run(Generic[Left]):
         stop: threading.Event | None,
         headers: Mapping[str, str],
         guard: Guard | None,
+        variables: Variables,
         drag: float = 0.0,
         start: Callable[[], float] | None = None,
     ) -> None:
@@ -164,7 +182,9 @@ class _Run(Generic[Left]):
         self.shares = [1.0] * len(endpoints)
         self._endpoints = endpoints
         self._arrivals = arrivals
-        self._programs = programs(plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers, number=arrivals.number)
+        self._programs = programs(
+            plan.flows, endpoints, arrivals.flows, seed=seed, headers=headers, variables=variables, number=arrivals.number
+        )
         self._keep = keep
         self._on_start = on_start
         self._on_second = on_second
@@ -205,6 +225,8 @@ class _Run(Generic[Left]):
                 pool.close(end, abandon=self._broken < math.inf)
         after = Reading.now()
         self._count_the_rest(end)
+        for pool in self._pools:
+            await pool.shut()
         # one turn of the loop lets the aborted connections report, so that no transport is left to the collector
         await asyncio.sleep(0)
         stopped = self._next < len(self._due)
@@ -213,8 +235,9 @@ class _Run(Generic[Left]):
     def _made_pools(self) -> list[Pool]:
         share = self._plan.connections // len(self._endpoints)
         limits = [max(1, round(share * part)) for part in self.shares]
+        kind = _kind_of_pool(self._plan)
         return [
-            Pool(name, url, made, self._recorder, limit=limit, timeout=self._plan.timeout, over=self._over, tls=self._tls)
+            kind(name, url, made, self._recorder, limit=limit, timeout=self._plan.timeout, over=self._over, tls=self._tls)
             for (name, url), made, limit in zip(self._endpoints.items(), self._programs, limits, strict=True)
         ]
 
@@ -262,7 +285,8 @@ class _Run(Generic[Left]):
 
     async def _watch(self) -> None:
         """Sweep until every arrival is over, or until waiting for the rest has taken as long as one may."""
-        latest = self._due[-1] + self._plan.timeout
+        patience = self._plan.timeout + max(program.thinks for made in self._programs for program in made)
+        latest = self._due[-1] + patience
         while not self._finished.is_set():
             try:
                 async with asyncio.timeout(SWEEP):
@@ -275,7 +299,7 @@ class _Run(Generic[Left]):
                 if now > latest or self._given_up(now):
                     return
                 if self._stop is not None and self._stop.is_set():
-                    latest = min(latest, now + self._plan.timeout)
+                    latest = min(latest, now + patience)
                     if not self._open:
                         return
 
@@ -317,6 +341,15 @@ def _waste(seconds: float) -> None:
     until = time.thread_time() + seconds
     while time.thread_time() < until:
         pass
+
+
+def _kind_of_pool(plan: LoadPlan) -> type[Pool]:
+    """Virtual users, and with them httpx, are there only where a flow needs them."""
+    if not any("python" in flow for flow in plan.flows.values()):
+        return Pool
+    from gates.load.users import PoolWithUsers
+
+    return PoolWithUsers
 
 
 def tls(plan: LoadPlan, endpoints: Mapping[str, str]) -> ssl.SSLContext | None:

@@ -9,21 +9,40 @@ import numpy as np
 from gates.load import validity
 from gates.load.failure import Failure
 from gates.load.metrics import QUANTILES
+from gates.load.plan import TAG
 from gates.load.selection import Outcome, Sample, Selection
 from gates.load.statistics import clopper_pearson
 from gates.model import Measurement, Unit
 
+NO_TAGS: Mapping[str, tuple[str, ...]] = {}
 
-def measurements(outcome: Outcome, *, phases: Mapping[str, tuple[float, float]], seed: int) -> tuple[Measurement, ...]:
+
+def measurements(
+    outcome: Outcome,
+    *,
+    phases: Mapping[str, tuple[float, float]],
+    seed: int,
+    tags: Mapping[str, tuple[str, ...]] = NO_TAGS,
+) -> tuple[Measurement, ...]:
     """All measurements of *outcome*: of the whole run (no phase) and of each of *phases* (from and to of intended start, in
-    seconds), over all flows (no selector) and for each flow. What has no sample has no measurement.
+    seconds), over all flows (no selector), for each flow, and for the flows of each of *tags* (selector `tag:NAME`). What has
+    no sample has no measurement.
     """
     whole = ("", (-np.inf, np.inf))
     found: list[Measurement] = []
     for phase, span in (whole, *phases.items()):
-        for selector, flows in (("", None), *((name, (index,)) for index, name in enumerate(outcome.flows))):
+        for selector, flows in (("", None), *_by_flow(outcome), *_by_tag(outcome, tags)):
             found += _group(outcome.select(*span, flows=flows), phase, selector, seed)
     return (*found, *_generator(outcome, seed))
+
+
+def _by_flow(outcome: Outcome) -> list[tuple[str, tuple[int, ...]]]:
+    return [(name, (index,)) for index, name in enumerate(outcome.flows)]
+
+
+def _by_tag(outcome: Outcome, tags: Mapping[str, tuple[str, ...]]) -> list[tuple[str, tuple[int, ...]]]:
+    indices = {name: index for index, name in enumerate(outcome.flows)}
+    return [(f"{TAG}{tag}", tuple(indices[name] for name in names)) for tag, names in tags.items()]
 
 
 def _group(chosen: Selection, phase: str, selector: str, seed: int) -> Iterator[Measurement]:

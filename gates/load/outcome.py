@@ -82,6 +82,9 @@ class LoadOutcome:
         end: when the run was over.
         examples: a few messages of each class of failure.
         operations: one for each row, when the run recorded them.
+        thought: for how long of each the user thought, in seconds; None when nobody did.
+        given: what the set-up captured.
+        problems: what went wrong beside the arrivals, in sentences.
     """
 
     intended: NDArray[np.float64]
@@ -101,16 +104,19 @@ class LoadOutcome:
     stopped: bool = False
     examples: Mapping[Failure, tuple[str, ...]] = field(default_factory=dict)
     operations: tuple[Operation, ...] = ()
+    thought: NDArray[np.float64] | None = None
+    given: Mapping[str, str] = field(default_factory=dict)
+    problems: tuple[str, ...] = ()
 
     @property
     def latency(self) -> NDArray[np.float64]:
-        """From the intended start to the end, for every row."""
-        return np.asarray(self.completed - self.intended)
+        """From the intended start to the end, without what the user thought, for every row."""
+        return np.asarray(self.completed - self.intended - (0.0 if self.thought is None else self.thought))
 
     @property
     def service(self) -> NDArray[np.float64]:
         """From the first byte sent to the end, for every row; NaN for what was never sent."""
-        return np.asarray(self.completed - self.sent)
+        return np.asarray(self.completed - self.sent - (0.0 if self.thought is None else self.thought))
 
     @property
     def lateness(self) -> NDArray[np.float64]:
@@ -171,4 +177,4 @@ class LoadOutcome:
             yield float(number[begin] * self.block), rows.where(slice(begin, end))
 
     def _rows(self) -> RowSelection:
-        return RowSelection(self.intended, self.dispatched, self.sent, self.completed, self.failure, self.block)
+        return RowSelection(self.intended, self.dispatched, self.sent, self.completed, self.failure, self.block, self.thought)

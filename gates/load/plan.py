@@ -8,6 +8,7 @@ from typing import Any
 
 from gates.load.curve import Curve, Piece, curve
 
+TAG = "tag:"
 EVEN, EXPONENTIAL = "even", "exponential"
 
 
@@ -31,6 +32,15 @@ class Replay:
 
 
 @dataclass(frozen=True, slots=True)
+class Feed:
+    """A table that arrivals take rows of: its path from the repository's root, the order, and how many rows it has."""
+
+    file: str
+    order: str
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class LoadPlan:
     """Arrivals, what they do, and how.
 
@@ -49,6 +59,9 @@ class LoadPlan:
         replay: arrivals that were recorded take the place of the curve.
         pacing: how arrivals are woken up for: `timer`, or `spin` with a core of its own.
         ca: path of the authorities that a target's certificate may be signed by; empty for those of the system.
+        feeds: tables of data, by name.
+        files: sha256 in hex of every file of data, by its path from the repository's root, when the plan was made.
+        setup, teardown: flows that run once, before and after the load; what the set-up captures is `{setup.NAME}` in all.
     """
 
     scenario: str
@@ -67,6 +80,10 @@ class LoadPlan:
     replay: Replay | None = None
     pacing: str = "timer"
     ca: str = ""
+    feeds: Mapping[str, Feed] = field(default_factory=dict)
+    files: Mapping[str, str] = field(default_factory=dict)
+    setup: Mapping[str, Any] | None = None
+    teardown: Mapping[str, Any] | None = None
 
     @property
     def curve(self) -> Curve:
@@ -85,6 +102,21 @@ class LoadPlan:
         named = {name: (max(start, self.warmup), end) for name, (start, end) in self.stretches.items() if end > self.warmup}
         return {**warmup, "steady": (self.warmup, self.seconds), **named}
 
-    def share(self, flow: str) -> float:
-        """The part of the arrivals that *flow* gets; an empty name stands for all."""
-        return self.mix.get(flow, 0) / sum(self.mix.values()) if flow else 1.0
+    @property
+    def tags(self) -> dict[str, tuple[str, ...]]:
+        """The flows that have each tag."""
+        found: dict[str, tuple[str, ...]] = {}
+        for flow in self.mix:
+            for tag in self.flows[flow].get("tags", ()):
+                found[tag] = (*found.get(tag, ()), flow)
+        return found
+
+    def chosen(self, selector: str) -> tuple[str, ...]:
+        """The flows that *selector* means: the name of one, `tag:NAME`, or empty for all."""
+        if selector.startswith(TAG):
+            return self.tags.get(selector.removeprefix(TAG), ())
+        return (selector,) if selector else tuple(self.mix)
+
+    def share(self, selector: str) -> float:
+        """The part of the arrivals that go to what *selector* means."""
+        return sum(self.mix.get(flow, 0) for flow in self.chosen(selector)) / sum(self.mix.values())

@@ -69,10 +69,14 @@ class Pool(Dialer):
         recorder = self.recorder
         if text:
             text = f"{self.programs[self._flow_of[n]].name} on {self.name}: {text}"
+        thought = 0.0
+        if connection is not None and connection.program.thinks:
+            thought, connection.thought = connection.thought, 0.0
+            recorder.think(n, thought)
         recorder.finish(n, now, failure, code, text)
         if recorder.records:
             self._keep(n, connection)
-        self._over(n, now, failure)
+        self._over(n, now - thought, failure)
 
     def _keep(self, n: int, connection: Connection | None) -> None:
         """What a history needs of arrival *n*."""
@@ -81,6 +85,9 @@ class Pool(Dialer):
         answer = program.answer(values) if connection else None
         later_step = bool(connection and connection.step)
         self.recorder.operation(n, program.key(n), later_step, program.recorded_value(values), answer)
+
+    async def shut(self) -> None:
+        """Wait for what `close` left to be gone; connections of ours leave nothing."""
 
     def failed(self, failure: Failure, text: str) -> None:
         # the attempt was made for the arrival that has waited longest; others get attempts of their own

@@ -6,16 +6,24 @@ import hashlib
 import json
 import uuid
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 from urllib.parse import urlsplit
 
+from gates import registry
+from gates.load.arrival import Arrival, Doing
 from gates.load.check import Checker
-from gates.load.flows import Flow, Step
+from gates.load.feeds import used_by
+from gates.load.flows import Flow, Step, python_flow
+from gates.load.rows import content
 from gates.load.template import Template, Values, compact, in_header, in_json, in_path, plain
+from gates.load.variables import Variables
 
 _NONE: Values = MappingProxyType({})
 SLOTS = 16
+CHUNK = 16 * 1024
+_NOTHING = {"path": "/"}
 
 
 class Request:
@@ -26,45 +34,69 @@ class Request:
     """
 
     __slots__ = (
-        "_body", "_fill", "_given", "_head", "_path", "_same", "checker", "repeats", "right", "right_code", "static", "wanted",
+        "_body", "_chunked", "_fill", "_given", "_has_body", "_head", "_path", "_same",
+        "checker", "repeats", "right", "right_code", "static", "thought", "wanted",
     )  # fmt: skip
 
-    def __init__(self, step: Step, url: str, constants: Values, given: Values) -> None:
+    def __init__(self, step: Step, url: str, constants: Values, given: Values, root: Path | None = None) -> None:
         parts = urlsplit(url)
         headers = {"host": parts.netloc, "user-agent": "readiness-gates"} | {k.lower(): v for k, v in step.headers.items()}
         # as they are: a secret may hold braces
         self._given = "".join(f"{name}: {value}\r\n" for name, value in given.items() if name.lower() not in headers)
         is_text = isinstance(step.body, str)
         text = "" if step.body is None else step.body if is_text else compact(step.body)
-        if step.body is not None:
-            headers.setdefault("content-type", "text/plain; charset=utf-8" if is_text else "application/json")
-        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name != "content-length")
+        sent = None if step.body_file is None else content((root or Path.cwd()) / step.body_file, step.body_file)
+        self._fill = int(step.fill)
+        self._chunked = step.chunked
+        self._has_body = step.body is not None or sent is not None or self._fill > 0
+        self.thought = step.thought
+        if step.body is not None or sent is not None:
+            usual = "application/json" if sent is None else "application/octet-stream"
+            headers.setdefault("content-type", "text/plain; charset=utf-8" if is_text else usual)
+        framing = ("content-length", "transfer-encoding") if step.chunked else ("content-length",)
+        lines = "".join(f"{name}: {value}\r\n" for name, value in headers.items() if name not in framing)
         self._path = Template(f"{step.method} {parts.path.rstrip('/')}{step.path} HTTP/1.1\r\n", constants, in_path)
         self._head = Template(lines, constants, in_header)
         self._body = Template(text, constants, plain if is_text else in_json)
-        self._fill = int(step.fill)
         # rendered once where no arrival changes it: fifty mebibytes a request would hold the generator up
-        self._same = None if self._body.wanted else self._filled({})
+        self._same = None if self._body.wanted else self._filled({}) if sent is None else sent.ljust(self._fill)
         self.checker = Checker(step.check, step.capture, constants)
         self.repeats = self.checker.repeats
         self.right: bytes | None = None
         self.right_code = 0
         self.wanted = self._path.wanted | self._head.wanted | self._body.wanted | self.checker.wanted
         known = not (self._path.wanted or self._head.wanted or self._body.wanted)
-        self.static = self._encode({}, has_body=step.body is not None) if known else None
+        self.static = self._encode({}) if known else None
 
     def encode(self, values: Values) -> bytes:
         """The request's bytes for an arrival. Raises UnfillableError."""
-        return self.static if self.static is not None else self._encode(values, has_body=False)
+        return self.static if self.static is not None else self._encode(values)
+
+    def parts(self, values: Values) -> tuple[str, str, list[tuple[str, str]], bytes]:
+        """Method, path, headers and body for an arrival, for a client that frames them itself. Raises UnfillableError."""
+        method, path, _ = self._path.render(values).split(" ", 2)
+        lines = f"{self._head.render(values)}{self._given}".split("\r\n")
+        headers = [(name, value) for name, _, value in (line.partition(": ") for line in lines if line)]
+        return method, path, headers, self._content(values)
+
+    def _content(self, values: Values) -> bytes:
+        return self._filled(values) if self._same is None else self._same
 
     def _filled(self, values: Values) -> bytes:
         return self._body.render(values).encode().ljust(self._fill)
 
-    def _encode(self, values: Values, *, has_body: bool) -> bytes:
-        body = self._filled(values) if self._same is None else self._same
-        length = f"Content-Length: {len(body)}\r\n" if body or has_body else ""
-        head = f"{self._path.render(values)}{self._head.render(values)}{self._given}{length}\r\n"
+    def _encode(self, values: Values) -> bytes:
+        body = self._content(values)
+        framing = f"Content-Length: {len(body)}\r\n" if self._has_body else ""
+        if self._chunked:
+            framing, body = "Transfer-Encoding: chunked\r\n", _in_chunks(body)
+        head = f"{self._path.render(values)}{self._head.render(values)}{self._given}{framing}\r\n"
         return head.encode() + body
+
+
+def _in_chunks(body: bytes) -> bytes:
+    parts = (body[at : at + CHUNK] for at in range(0, len(body), CHUNK))
+    return b"".join(b"%x\r\n%s\r\n" % (len(part), part) for part in parts) + b"0\r\n\r\n"
 
 
 class Program:
@@ -75,8 +107,8 @@ class Program:
     """
 
     __slots__ = (
-        "_needs_slot", "_needs_uuid", "_number", "_seed", "_value",
-        "name", "requests", "times", "took", "wants_headers", "wants_values",
+        "_feeds", "_needs_slot", "_needs_uuid", "_number", "_seed", "_value", "_variables",
+        "doing", "headers", "name", "requests", "thinks", "times", "took", "wants_headers", "wants_values",
     )  # fmt: skip
 
     def __init__(
@@ -88,22 +120,45 @@ class Program:
         *,
         seed: int,
         headers: Values = _NONE,
+        variables: Variables | None = None,
         number: Callable[[int], int] = int,
     ) -> None:
-        flow = Flow.model_validate(definition)
-        constants = {"endpoint": endpoint} | {key: _text(value) for key, value in flow.variables.items()}
         self.name = name
         self._number = number
-        self.requests = tuple(Request(step, url, constants, headers) for step in flow.steps)
+        self.headers = headers
+        self._variables = variables
+        self.doing: Doing | None = None
+        if "python" in definition:
+            self.doing = python_flow(definition["python"], registry.plugins(registry.FLOWS))
+            definition = {"steps": [_NOTHING]}
+        flow = Flow.model_validate(definition)
+        given = variables.constants if variables else _NONE
+        constants = {"endpoint": endpoint, **given} | {key: _text(value) for key, value in flow.variables.items()}
+        root = variables.root if variables else Path.cwd()
+        self.requests = tuple(Request(step, url, constants, headers, root) for step in flow.steps)
+        self.thinks = sum(request.thought[1] for request in self.requests)
+        self._feeds = sorted(used_by(definition) & (variables.feeds if variables else frozenset()))
         self._value = None if flow.value is None else Template(compact(flow.value), constants, in_json)
         wanted = frozenset().union(*(request.wanted for request in self.requests))
         wanted_at_all = wanted if self._value is None else wanted | self._value.wanted
         self._needs_uuid, self._needs_slot = "uuid" in wanted_at_all, "slot" in wanted_at_all
         self.wants_headers = any(request.checker.wants_headers for request in self.requests)
         self.wants_values = bool(wanted) or any(step.capture for step in flow.steps) or self._value is not None
+        self.wants_values |= bool(self.thinks)
         self.times: list[float] = []
         self.took = self.times.append
         self._seed = seed.to_bytes(16, "little", signed=True)
+
+    def arrival(self, n: int, endpoint: str) -> Arrival:
+        """What a flow in Python knows of arrival *n*."""
+        return Arrival(self._number(n), self.key(n), self._digest(n, b"uuid"), endpoint, self._variables)
+
+    def thought(self, n: int, step: int) -> float:
+        """For how many seconds the user of arrival *n* thinks before *step*."""
+        low, high = self.requests[step].thought
+        if low == high:
+            return low
+        return low + (high - low) * int.from_bytes(self._digest(n, b"think %d" % step)[:7], "little") / 2**56
 
     def values(self, n: int) -> dict[str, str]:
         """What the places of arrival *n* are filled with, before anything was captured."""
@@ -112,6 +167,8 @@ class Program:
             values["uuid"] = str(uuid.UUID(bytes=self._digest(n, b"uuid"), version=4))
         if self._needs_slot:
             values["slot"] = str(self._digest(n, b"slot")[0] % SLOTS)
+        if self._feeds and self._variables:
+            values |= self._variables.of(self._number(n), self._feeds)
         return values
 
     def key(self, n: int) -> str:
@@ -126,7 +183,8 @@ class Program:
 
     def answer(self, values: Values) -> dict[str, str] | None:
         """What a history records as the answer: all that was captured."""
-        return {name: text for name, text in values.items() if name not in ("n", "key", "uuid", "slot")} or None
+        own = {name: text for name, text in values.items() if name not in ("n", "key", "uuid", "slot") and "." not in name}
+        return own or None
 
     def _digest(self, n: int, purpose: bytes) -> bytes:
         number = self._number(n).to_bytes(8, "little")
@@ -140,13 +198,12 @@ def programs(
     *,
     seed: int,
     headers: Values = _NONE,
+    variables: Variables | None = None,
     number: Callable[[int], int] = int,
 ) -> list[list[Program]]:
     """For each endpoint the programs of *names*, in order."""
-    return [
-        [Program(name, flows[name], endpoint, url, seed=seed, headers=headers, number=number) for name in names]
-        for endpoint, url in endpoints.items()
-    ]
+    given: Any = {"seed": seed, "headers": headers, "variables": variables, "number": number}
+    return [[Program(name, flows[name], endpoint, url, **given) for name in names] for endpoint, url in endpoints.items()]
 
 
 def _text(value: Any) -> str:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
 from gates import registry
-from gates.load.flows import Flow, FlowsFile, registered_flows
+from gates.load.feeds import read_table
+from gates.load.flows import AnyFlow, FlowsFile, registered_flows
 from gates.load.plan import LoadPlan
 from gates.load.recording import Recording, read_recording
+from gates.load.rows import content, digest
 from gates.load.scenario import Scenario, Sources, Surroundings, resolve
 
 T = TypeVar("T")
@@ -31,13 +34,23 @@ def read_scenario(path: str, reader: Reader, *, setting: str = "scenario") -> tu
     Flows are the scenario's own, then those of the files in `flows_from`, then those of plug-ins. Whatever *reader* raises for
     a file that can't be used comes through; files of data raise BadFileError at file:line:column.
     """
-    flows: dict[str, Flow] = registered_flows(reader.plugins(registry.FLOWS))
+    flows: dict[str, AnyFlow] = registered_flows(reader.plugins(registry.FLOWS))
     sources = reader.read(path, Sources, setting=setting)
     for source in sources.flows_from:
         flows |= reader.read(source, FlowsFile, setting=setting).flows
-    around = Surroundings(frozenset(flows), _recording(sources.recording, reader.root))
+    root = reader.root
+    tables = {name: read_table(root / file, file) for name, file in sources.tables.items()}
+    around = Surroundings(flows, _recording(sources.recording, root), tables)
     scenario = reader.read(path, Scenario.knowing(around), setting=setting)
-    return scenario, resolve(scenario, flows, name=path)
+    plan = resolve(scenario, name=path)
+    return scenario, replace(plan, files={**plan.files, **_bodies(plan, root)})
+
+
+def _bodies(plan: LoadPlan, root: Path) -> dict[str, str]:
+    """The sha256 of each file that a flow sends."""
+    flows = [*plan.flows.values(), plan.setup or {}, plan.teardown or {}]
+    files = {step["body_file"] for flow in flows for step in flow.get("steps", ()) if "body_file" in step}
+    return {file: digest(content(root / file, file)) for file in sorted(files)}
 
 
 def _recording(file: str, root: Path) -> Recording | None:

@@ -46,6 +46,9 @@ class Recorder(Protocol[Outcome]):
     def records(self) -> bool:
         """Whether `operation` is wanted."""
 
+    def think(self, n: int, seconds: float) -> None:
+        """Of the time of arrival *n*, which is about to be over, its user thought *seconds*; they are no latency."""
+
     def finish(self, n: int, now: float, failure: Failure, code: int, text: str = "") -> None:
         """Arrival *n* is over, in *failure* with status *code*; *text* is an example of what went wrong."""
 
@@ -83,6 +86,7 @@ class RowRecorder:
         self.completed = array("d", [NAN]) * count
         self.code = array("h", [0]) * count
         self.failure = array("b", [Failure.UNSENT]) * count
+        self._thought = array("d")
         self._examples = Examples()
         self._answers: dict[int, tuple[str, bool, Any, Any]] | None = {} if record else None
 
@@ -90,6 +94,11 @@ class RowRecorder:
     def records(self) -> bool:
         """Whether a history is wanted."""
         return self._answers is not None
+
+    def think(self, n: int, seconds: float) -> None:
+        """The user of arrival *n* thought for *seconds*; most loads have none who thinks."""
+        self._thought = self._thought or array("d", bytes(8 * len(self.completed)))
+        self._thought[n] = seconds
 
     def finish(self, n: int, now: float, failure: Failure, code: int, text: str = "") -> None:
         """Arrival *n* is over."""
@@ -127,6 +136,7 @@ class RowRecorder:
             schedule_hash=schedule.hash,
             stopped=stopped,
             examples=self._examples.all(),
+            thought=np.frombuffer(self._thought, dtype=np.float64)[:due].copy() if self._thought else None,
         )
         return outcome if self._answers is None else _with_operations(outcome, self._answers)
 

@@ -14,7 +14,7 @@ from bisect import bisect_left
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-from gates.load.plan import EXPONENTIAL, LoadPlan
+from gates.load.plan import EXPONENTIAL, TAG, LoadPlan
 from gates.load.recording import recorded
 from gates.load.scenario import ChangeError, changed
 from gates.model import Criterion, KindContext, Samples, Unit
@@ -24,6 +24,7 @@ ALL = "*"
 LONGEST = 86_400
 FASTEST = 200_000
 _ONCE_IN = 1e9
+_BY_FLOW_ALONE = "flow."
 _PER_ARRIVAL = ("latency.", "service.", "errors.", "lateness.", "unsent.")
 Span = tuple[float, float]
 
@@ -43,12 +44,17 @@ def samples(
 
 
 def check_selectors(plan: LoadPlan, criteria: Iterable[Criterion], context: KindContext) -> None:
-    """Report criteria over flows that are not in the mix, at their lines."""
+    """Report criteria over flows that are not in the mix, and over tags that no flow of it has, at their lines."""
+    tags = [f"{TAG}{tag}" for tag in plan.tags]
     for criterion in criteria:
-        if criterion.selector not in ("", ALL, *plan.mix):
-            close = difflib.get_close_matches(criterion.selector, list(plan.mix), n=1)
-            hint = f"did you mean {close[0]!r}?" if close else f"the mix has {', '.join(plan.mix)}"
-            context.error(f"criteria.{criterion.id}", f"no flow {criterion.selector!r} in the scenario's mix", hint)
+        known = list(plan.mix) if criterion.metric.startswith(_BY_FLOW_ALONE) else [*plan.mix, *tags]
+        if criterion.selector in ("", ALL, *known):
+            continue
+        close = difflib.get_close_matches(criterion.selector, known, n=1)
+        hint = f"did you mean {close[0]!r}?" if close else f"the mix has {', '.join(known)}"
+        tag = criterion.selector.removeprefix(TAG)
+        what = f"no flow with the tag {tag!r}" if tag != criterion.selector else f"no flow {criterion.selector!r}"
+        context.error(f"criteria.{criterion.id}", f"{what} in the scenario's mix", hint)
 
 
 def check_phases(phases: Mapping[str, Span], criteria: Iterable[Criterion], context: KindContext) -> None:
@@ -79,7 +85,7 @@ def _weights(plan: LoadPlan, selector: str) -> list[int]:
     """The weight of what *selector* means, or of each flow."""
     if selector == ALL:
         return list(plan.mix.values())
-    return [plan.mix.get(selector, 0) if selector else sum(plan.mix.values())]
+    return [sum(plan.mix.get(flow, 0) for flow in plan.chosen(selector))]
 
 
 def _surely(plan: LoadPlan, start: float, end: float) -> int:
@@ -116,8 +122,10 @@ def _of_recording(plan: LoadPlan, selector: str, start: float, end: float, root:
     if not plan.replay.flows:
         return min(_of_run(plan.mix, weight, before, after) for weight in _weights(plan, selector))
     flows = recording.flow[before:after]
-    wanted = plan.mix if selector == ALL else (selector,)
-    return min(flows.count(recording.names.index(name)) for name in wanted) if selector else after - before
+    counts = {name: flows.count(index) for index, name in enumerate(recording.names)}
+    if selector == ALL:
+        return min(counts[name] for name in plan.mix)
+    return sum(counts.get(name, 0) for name in plan.chosen(selector))
 
 
 # --- what would do --------------------------------------------------------------------------------------------------------

@@ -21,8 +21,10 @@ from typing import Any
 
 from gates.load import worker
 from gates.load.engine import checked
+from gates.load.flows import longest_thought
 from gates.load.outcome import Health, SecondReport
 from gates.load.plan import LoadPlan
+from gates.load.preparation import prepared
 from gates.load.scale import Scale, ScaleError
 from gates.load.schedule import hash_of
 from gates.load.tally import Tally, WorkerReport, merged
@@ -91,13 +93,14 @@ def run_on(
     if plan.arrivals < len(workers):
         raise ScaleError(f"{plan.arrivals} arrivals are too few for {len(workers)} workers")
     run = _Run(client, workers, secrets.token_hex(8), stop or threading.Event(), on_second)
-    tally = run.perform(plan, endpoints, headers or {}, seed, lead, on_start)
+    with prepared(plan, endpoints, seed=seed, headers=headers or {}) as preparation:
+        tally = run.perform(plan, endpoints, headers or {}, seed, lead, on_start, preparation.captured)
     if tally.schedule_hash != wanted or tally.planned != plan.arrivals:
         raise ScaleError(
             f"{plan.arrivals:,} arrivals of the schedule {wanted[:16]} were planned, and the workers had {tally.planned:,} of"
             f" {tally.schedule_hash[:16]}"
         )
-    return tally
+    return replace(tally, problems=tuple(preparation.problems))
 
 
 # --- the cluster ------------------------------------------------------------------------------------------------------
@@ -214,9 +217,10 @@ class _Run:
         seed: int,
         lead: float,
         on_start: OnStart | None,
+        captured: Mapping[str, str],
     ) -> Tally:
         slices = [
-            worker.Slice(self._name, k, len(self._workers), plan, endpoints, headers, seed, PATIENCE)
+            worker.Slice(self._name, k, len(self._workers), plan, endpoints, headers, seed, PATIENCE, captured)
             for k in range(len(self._workers))
         ]
         futures = [
@@ -233,7 +237,9 @@ class _Run:
                 self._call(k, worker.begin, start + there.offset)
             if on_start is not None:
                 on_start(time.monotonic() + start - time.time())
-            self._await_all(futures, time.monotonic() + lead + plan.seconds + plan.timeout + GRACE)
+            self._await_all(
+                futures, time.monotonic() + lead + plan.seconds + plan.timeout + longest_thought(plan.flows) + GRACE
+            )
             return merged([self._reported(k, future.result()) for k, future in enumerate(futures)])
         finally:
             self._end(futures)

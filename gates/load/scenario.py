@@ -5,7 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -15,12 +15,15 @@ from gates.errors import GatesError
 from gates.fields import WITH_UNITS, Duration, Settings
 from gates.load.arrivals import HIGHEST_RATE, Arrivals, Constant, Replayed, Shape
 from gates.load.curve import Piece
-from gates.load.flows import Flow, Name
+from gates.load.feeds import GIVEN, FeedSettings, Table, exhausted
+from gates.load.flows import AnyFlow, Flow, Name, PythonFlow, dotted
 from gates.load.mistakes import closest, mistake
-from gates.load.plan import LoadPlan, Replay
+from gates.load.plan import Feed, LoadPlan, Replay
 from gates.load.recording import Recording
 
 MOST_ARRIVALS = 20_000_000
+FASTEST_PYTHON = 500
+"""Arrivals a second that flows in Python may have: httpx takes three quarters of a core for as many requests."""
 Weight = Annotated[int, Field(ge=1, le=1_000_000)]
 
 
@@ -39,6 +42,14 @@ class Sources(BaseModel):
 
     flows_from: tuple[str, ...] = ()
     arrivals: Any = None
+    feeds: Any = None
+
+    @property
+    def tables(self) -> dict[str, str]:
+        """Path of the file of each feed that names one."""
+        given = self.feeds if isinstance(self.feeds, dict) else {}
+        files = {name: feed.get("file") for name, feed in given.items() if isinstance(feed, dict)}
+        return {name: file for name, file in files.items() if isinstance(file, str)}
 
     @property
     def recording(self) -> str:
@@ -53,12 +64,14 @@ class Surroundings:
     """What a scenario is checked against besides itself.
 
     Attributes:
-        flows: names of those from files and plug-ins.
+        flows: those from files and plug-ins.
         recording: what the file of a replay holds.
+        tables: what the files of feeds hold.
     """
 
-    flows: frozenset[str] = frozenset()
+    flows: Mapping[str, AnyFlow] = field(default_factory=dict)
     recording: Recording | None = None
+    tables: Mapping[str, Table] = field(default_factory=dict)
 
 
 class Scenario(Settings):
@@ -77,6 +90,9 @@ class Scenario(Settings):
     mix: Annotated[dict[Name, Weight], Field(min_length=1)]
     flows: dict[Name, Flow] = {}
     flows_from: tuple[str, ...] = ()
+    feeds: dict[Name, FeedSettings] = {}
+    setup: Flow | None = None
+    teardown: Flow | None = None
     faults: tuple[dict[str, Any], ...] = ()
     invariants: tuple[str, ...] = ()
 
@@ -87,7 +103,9 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Scenario:
-        mistakes = [*self._unknown_flows(), *self._recorded_flows(), *self._too_much()]
+        mistakes = [*self._unknown_flows(), *self._recorded_flows(), *self._too_much(), *self._unknown_names()]
+        if not mistakes:
+            mistakes = list(self._can_not_be(resolve(self)))
         if mistakes:
             raise ValidationError.from_exception_data("Scenario", mistakes)
         return self
@@ -97,6 +115,50 @@ class Scenario(Settings):
         """How long arrivals come."""
         return (
             replayed(self.arrivals, self.around.recording)[1] if isinstance(self.arrivals, Replayed) else self.arrivals.seconds
+        )
+
+    def _can_not_be(self, plan: LoadPlan) -> Iterable[InitErrorDetails]:
+        for name, problem in exhausted(plan):
+            yield mistake(f"{problem}; give it more rows, or another order", ("feeds", name, "order"), "once")
+        if (rate := python_rate(plan)) > FASTEST_PYTHON:
+            name = next(name for name in self.mix if isinstance(self.flow(name), PythonFlow))
+            yield mistake(_too_fast(rate), ("mix", name, "[key]"), name)
+
+    def flow(self, name: str) -> AnyFlow:
+        """The flow called *name*: the scenario's own, else one of around."""
+        return self.flows[name] if name in self.flows else self.around.flows[name]
+
+    def _unknown_names(self) -> Iterable[InitErrorDetails]:
+        """Names with a dot that no feed and no set-up defines: at their text, or where the mix names a flow from elsewhere."""
+        places: list[tuple[Flow, tuple[str, ...], bool]] = [(self.flows[name], ("flows", name), True) for name in self.flows]
+        places += [
+            (flow, ("mix", name, "[key]"), False)
+            for name in self.mix
+            if name not in self.flows and isinstance(flow := self.around.flows.get(name), Flow)
+        ]
+        places += [(flow, (key,), True) for key, flow in (("setup", self.setup), ("teardown", self.teardown)) if flow]
+        for flow, here, own in places:
+            for where, name in dotted(flow):
+                if problem := self._unknown_name(name, once=here[0] if len(here) == 1 else ""):
+                    yield mistake(problem, (*here, *where) if own else here, name)
+        if GIVEN in self.feeds:
+            yield mistake(f"{GIVEN} stands for what the set-up captured; choose another name", ("feeds", GIVEN, "[key]"), GIVEN)
+
+    def _unknown_name(self, name: str, *, once: str) -> str:
+        """What is wrong with *name*, empty when nothing is; *once* says that it is in the set-up or in the teardown."""
+        feed, _, column = name.partition(".")
+        if feed == GIVEN and once != GIVEN:
+            captured = {each for step in self.setup.steps for each in step.capture} if self.setup else set[str]()
+            return "" if column in captured else f"undefined variable {{{name}}}: the set-up captures {_listed(captured)}"
+        if once:
+            return f"undefined variable {{{name}}}: what runs once takes no row of a feed"
+        if feed not in self.feeds:
+            return f"undefined variable {{{name}}}: no feed {feed!r}; {closest(feed, self.feeds)}"
+        table = self.around.tables.get(feed)
+        if table is None or column in table.columns:
+            return ""
+        return (
+            f"undefined variable {{{name}}}: {self.feeds[feed].file} has no column {column!r}; {closest(column, table.columns)}"
         )
 
     def _unknown_flows(self) -> list[InitErrorDetails]:
@@ -149,9 +211,31 @@ def replayed(arrivals: Replayed, recording: Recording | None) -> tuple[int, floa
     return bisect_left(recording.times, arrivals.for_ * arrivals.speed), arrivals.for_
 
 
-def resolve(scenario: Scenario, flows: Mapping[str, Flow], *, name: str = "") -> LoadPlan:
-    """The plan of *scenario*, whose own flows come before *flows* from elsewhere."""
-    everything = {**flows, **scenario.flows}
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(sorted(names)) or "nothing"
+
+
+def _too_fast(rate: float) -> str:
+    return (
+        f"{rate:,.0f} arrivals a second of flows in Python, which httpx can't hold; expected at most {FASTEST_PYTHON}/s: "
+        "lower the rate or its weight, or write it as steps"
+    )
+
+
+def python_rate(plan: LoadPlan) -> float:
+    """The highest rate at which flows in Python come, in arrivals a second."""
+    share = sum(plan.share(name) for name, flow in plan.flows.items() if "python" in flow)
+    return share * max((max(each.start, each.end) for each in plan.pieces), default=plan.rate)
+
+
+def _written(flow: AnyFlow | None) -> dict[str, Any] | None:
+    """A flow as plain JSON that can be read again."""
+    return None if flow is None else flow.model_dump(mode="json", by_alias=True, exclude_unset=True, context=WITH_UNITS)
+
+
+def resolve(scenario: Scenario, *, name: str = "") -> LoadPlan:
+    """The plan of *scenario*, whose own flows come before those around."""
+    feeds, tables = scenario.feeds, scenario.around.tables
     plan = LoadPlan(
         scenario=name,
         summary=scenario.summary,
@@ -161,10 +245,14 @@ def resolve(scenario: Scenario, flows: Mapping[str, Flow], *, name: str = "") ->
         connections=scenario.connections,
         timeout=scenario.timeout,
         mix=dict(scenario.mix),
-        flows={flow: _plain(everything[flow]) for flow in scenario.mix},
+        flows={flow: _written(scenario.flow(flow)) for flow in scenario.mix},
         shape=scenario.arrivals.shape,
         pacing=scenario.pacing,
         ca=scenario.ca,
+        feeds={feed: Feed(given.file, given.order, len(tables[feed].rows)) for feed, given in feeds.items()},
+        files={given.file: tables[feed].sha256 for feed, given in feeds.items()},
+        setup=_written(scenario.setup),
+        teardown=_written(scenario.teardown),
     )
     arrivals = scenario.arrivals
     return (
@@ -172,11 +260,6 @@ def resolve(scenario: Scenario, flows: Mapping[str, Flow], *, name: str = "") ->
         if isinstance(arrivals, Replayed)
         else _with_shape(plan, arrivals)
     )
-
-
-def _plain(flow: Flow) -> dict[str, Any]:
-    """What the gate's process reads as a flow again."""
-    return flow.model_dump(mode="json", by_alias=True, exclude_unset=True, context=WITH_UNITS)
 
 
 def _with_shape(plan: LoadPlan, arrivals: Shape) -> LoadPlan:
@@ -245,6 +328,10 @@ def _check_change(plan: LoadPlan, setting: str) -> None:
     if highest > HIGHEST_RATE:
         hint = f"the highest rate would be {highest:,.0f}/s"
         raise ChangeError(setting, f"beyond {HIGHEST_RATE:,} requests a second", hint)
+    if (rate := python_rate(plan)) > FASTEST_PYTHON:
+        raise ChangeError(setting, _too_fast(rate), "")
+    for feed, problem in exhausted(plan):
+        raise ChangeError(setting, f"feed {feed!r}: {problem}", "give it more rows, or another order")
     if plan.arrivals > MOST_ARRIVALS:
         raise ChangeError(
             setting, f"{plan.arrivals:,} requests; expected at most {MOST_ARRIVALS:,}", "take less time or a lower rate"

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -29,6 +29,7 @@ from gates.load.plan import EXPONENTIAL, LoadPlan
 from gates.load.recording import recorded
 
 BLOCK = 65_536
+MOST_KEPT = 4
 _FLOWS, _GAPS = 0, 1
 
 
@@ -112,7 +113,7 @@ def schedule(plan: LoadPlan, endpoints: Sequence[str], *, seed: int) -> Schedule
         intended=np.concatenate([part.intended for part in parts] or [np.empty(0)]),
         flow=np.concatenate([part.flow for part in parts] or [np.empty(0, np.int16)]),
         endpoint=np.concatenate([part.endpoint for part in parts] or [np.empty(0, np.int16)]),
-        flows=tuple(plan.mix),
+        flows=tuple(sorted(plan.mix)),
         endpoints=tuple(endpoints),
     )
 
@@ -131,25 +132,68 @@ def blocks(plan: LoadPlan, endpoints: Sequence[str], *, seed: int) -> Iterator[S
     Flows keep their weights in every stretch of sum-of-weights arrivals, in a seeded order within it, so that each phase has
     the samples that were planned; a recording that names its flows keeps them. Endpoints take turns.
     """
-    flows, names = tuple(plan.mix), tuple(endpoints)
-    stretch = _stretch(plan.mix)
-    rows = max(1, BLOCK // len(stretch))
-    size = rows * len(stretch)
+    # by name, as plan.json sorts its keys: the same schedule from a scenario and from its plan
+    flows, names = tuple(sorted(plan.mix)), tuple(endpoints)
+    stretch, size = _stretch(plan.mix)
     times = _Times(plan, size, seed)
     fixed = np.array([_fixed(plan.flows[flow], names) for flow in flows], dtype=np.int16)
     for number, first in enumerate(range(0, plan.arrivals, size)):
         count = min(size, plan.arrivals - first)
         flow = times.flows(first, count)
         if flow is None:
-            order = np.random.default_rng([seed, _FLOWS, number])
-            flow = order.permuted(np.tile(stretch, (rows, 1)), axis=1).reshape(-1)[:count]
+            flow = _order(stretch, size, number, seed)[:count]
         yield Schedule(times.of(number, first, count), flow, _endpoints(flow, fixed, first, len(names)), flows, names, first)
 
 
-def _stretch(mix: Mapping[str, int]) -> NDArray[np.int16]:
-    weights = np.array(list(mix.values()), dtype=np.int64)
+class Turns:
+    """Which turn an arrival has among those of the flows *users*: how many of them come before it in the whole schedule."""
+
+    def __init__(self, plan: LoadPlan, users: Iterable[str], *, seed: int) -> None:
+        self._seed = seed
+        self._stretch, self._size = _stretch(plan.mix)
+        chosen = set(users)
+        self._mine = np.array([name in chosen for name in sorted(plan.mix)])
+        self._a_block = int(np.count_nonzero(self._mine[self._stretch])) * (self._size // len(self._stretch))
+        self._known: dict[int, list[int]] = {}
+        self._recorded: list[int] | None = None
+        if plan.replay and plan.replay.flows:
+            times = _Times(plan, self._size, seed)
+            flow = times.flows(0, plan.arrivals)
+            assert flow is not None
+            self._recorded = self._before(flow)
+
+    def of(self, n: int) -> int:
+        """The turn of arrival *n*, from 0."""
+        if self._recorded is not None:
+            return self._recorded[n]
+        block, at = divmod(n, self._size)
+        return block * self._a_block + self._block(block)[at]
+
+    def _block(self, number: int) -> list[int]:
+        if number not in self._known:
+            if len(self._known) >= MOST_KEPT:
+                del self._known[min(self._known)]
+            self._known[number] = self._before(_order(self._stretch, self._size, number, self._seed))
+        return self._known[number]
+
+    def _before(self, flow: NDArray[np.int16]) -> list[int]:
+        mine = self._mine[flow]
+        before: list[int] = (np.cumsum(mine) - mine).tolist()
+        return before
+
+
+def _stretch(mix: Mapping[str, int]) -> tuple[NDArray[np.int16], int]:
+    """The shortest run of arrivals in which all weights hold, and the length of a block of such runs."""
+    weights = np.array([mix[name] for name in sorted(mix)], dtype=np.int64)
     weights //= math.gcd(*weights.tolist())
-    return np.repeat(np.arange(len(weights), dtype=np.int16), weights)
+    stretch = np.repeat(np.arange(len(weights), dtype=np.int16), weights)
+    return stretch, max(1, BLOCK // len(stretch)) * len(stretch)
+
+
+def _order(stretch: NDArray[np.int16], size: int, number: int, seed: int) -> NDArray[np.int16]:
+    """The flows of block *number*."""
+    generator = np.random.default_rng([seed, _FLOWS, number])
+    return generator.permuted(np.tile(stretch, (size // len(stretch), 1)), axis=1).reshape(-1)
 
 
 def _endpoints(flow: NDArray[np.int16], fixed: NDArray[np.int16], first: int, count: int) -> NDArray[np.int16]:
@@ -172,7 +216,7 @@ class _Times:
         self._reached = 0.0
         self._recording = recorded(plan.replay, Path.cwd()) if plan.replay else None
         if self._recording:
-            order = [list(plan.mix).index(name) if name in plan.mix else 0 for name in self._recording.names]
+            order = [sorted(plan.mix).index(name) if name in plan.mix else 0 for name in self._recording.names]
             self._order = np.array(order, dtype=np.int16)
         else:
             self._pieces = _Pieces(plan.curve)

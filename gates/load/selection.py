@@ -124,6 +124,10 @@ class Outcome(Protocol):
     def examples(self) -> Mapping[Failure, tuple[str, ...]]: ...
 
     @property
+    def problems(self) -> tuple[str, ...]:
+        """What went wrong beside the arrivals, in sentences."""
+
+    @property
     def block(self) -> int: ...
 
     def select(
@@ -182,11 +186,18 @@ class RowSelection:
     completed: _Floats
     failure: NDArray[np.int8]
     block: int
+    thought: _Floats | None = None
 
     def where(self, rows: _Rows | slice) -> RowSelection:
         """Some of them."""
         return RowSelection(
-            self.intended[rows], self.dispatched[rows], self.sent_at[rows], self.completed[rows], self.failure[rows], self.block
+            self.intended[rows],
+            self.dispatched[rows],
+            self.sent_at[rows],
+            self.completed[rows],
+            self.failure[rows],
+            self.block,
+            None if self.thought is None else self.thought[rows],
         )
 
     @property
@@ -221,16 +232,21 @@ class RowSelection:
     @property
     def latency(self) -> RowSample:
         timed = np.isin(self.failure, TIMED)
-        return self._sample(self.completed - self.intended, timed)
+        return self._sample(self._worked - self.intended, timed)
 
     @property
     def service(self) -> RowSample:
         served = np.isin(self.failure, TIMED) & ~np.isnan(self.sent_at)
-        return self._sample(self.completed - self.sent_at, served)
+        return self._sample(self._worked - self.sent_at, served)
 
     @property
     def lateness(self) -> RowSample:
         return RowSample(np.maximum(self.dispatched - self.intended, 0), self.intended, self.block)
+
+    @property
+    def _worked(self) -> _Floats:
+        """When each was over had its user not thought."""
+        return self.completed if self.thought is None else self.completed - self.thought
 
     def _sample(self, values: _Floats, rows: _Rows) -> RowSample:
         return RowSample(values[rows], self.intended[rows], self.block)

@@ -114,6 +114,7 @@ class Tally:
         first, last: of each cell the first intended start and the last end, infinite without an arrival.
         planned, end, health, schedule_hash, stopped, examples: as of a `LoadOutcome`.
         workers: of a scaled-out run.
+        problems: what went wrong beside the arrivals, in sentences.
     """
 
     grid: Grid
@@ -128,6 +129,7 @@ class Tally:
     stopped: bool = False
     examples: Mapping[Failure, tuple[str, ...]] = field(default_factory=dict)
     workers: tuple[WorkerReport, ...] = ()
+    problems: tuple[str, ...] = ()
 
     def __reduce__(self) -> tuple[Callable[..., Tally], tuple[bytes, dict[str, Any]]]:
         """A worker's result: keys as the steps between them, which pack to a small part."""

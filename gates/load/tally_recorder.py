@@ -42,12 +42,19 @@ class TallyRecorder:
         self._first = np.full(grid.shape, np.inf)
         self._last = np.full(grid.shape, -np.inf)
         self._batch: list[float] = []
+        self._thought: dict[int, float] = {}
         self._counts = Spill()
         self._examples = Examples()
+
+    def think(self, n: int, seconds: float) -> None:
+        """The user of arrival *n* thought for *seconds*."""
+        self._thought[n] = seconds
 
     def finish(self, n: int, now: float, failure: Failure, code: int, text: str = "") -> None:
         """Arrival *n* is over."""
         batch = self._batch
+        if self._thought:
+            now -= self._thought.pop(n, 0.0)
         batch += (n, self.dispatched.pop(n), self.sent.pop(n, NAN), now, failure)
         if text:
             self._examples.add(failure, text)

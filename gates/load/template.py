@@ -9,7 +9,8 @@ from typing import Any
 from urllib.parse import quote
 
 BUILT_IN = ("n", "key", "uuid", "slot", "endpoint")
-_PLACE = re.compile(r"\{\{([A-Za-z_]\w*)\}\}|\{([A-Za-z_]\w*)\}")
+_NAME = r"[A-Za-z_]\w*(?:\.[A-Za-z_]\w*)?"  # a bare name, or one of a feed: `users.name`
+_PLACE = re.compile(r"\{\{(" + _NAME + r")\}\}|\{(" + _NAME + r")\}")
 _PATH_SAFE = "/:@!$&'()*+,;=~-._"
 
 Values = Mapping[str, str]

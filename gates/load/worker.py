@@ -19,7 +19,10 @@ from gates.load.tally import Tally
 
 @dataclass(frozen=True, slots=True)
 class Slice:
-    """Arrivals k, k + n, k + 2n, ... of *plan*'s schedule. *patience*: how long the start is waited for, in seconds."""
+    """Arrivals k, k + n, k + 2n, ... of *plan*'s schedule.
+
+    *patience* is how long the start is waited for, in seconds; *captured* is of the set-up, which ran once and elsewhere.
+    """
 
     run: str
     k: int
@@ -29,6 +32,7 @@ class Slice:
     headers: Mapping[str, str]
     seed: int
     patience: float
+    captured: Mapping[str, str] = field(default_factory=dict)
 
 
 @dataclass(slots=True)
@@ -66,6 +70,7 @@ def perform(given: Slice) -> Tally:
             given.endpoints,
             seed=given.seed,
             headers=given.headers,
+            given=given.captured,
             part=(given.k, given.n),
             start=start,
             stop=job.stop,

@@ -29,7 +29,7 @@ connections: 20
 timeout: 1 s
 mix: {look: 3, ask: 1}
 flows:
-  look: {steps: [{path: /look, check: {json: {ok: true}}}]}
+  look: {tags: [read], steps: [{path: /look, check: {json: {ok: true}}}]}
   ask: {steps: [{path: /ask, check: {json: {ok: {type: boolean}}}}]}
 """
 PLUGINS = {
@@ -85,6 +85,8 @@ def test_a_gate_is_planned_with_samples_built_in_criteria_and_plain_settings(tmp
     [
         ("{latency.p99@steady: {below: 1 s}}", "needs 1,000 samples, .* gives it 450"),
         ("{latency.p90@steady/asks: {below: 1 s}}", "no flow 'asks' in the scenario's mix"),
+        ("{latency.p50@steady/tag:red: {below: 1 s}}", "no flow with the tag 'red' in the scenario's mix"),
+        ("{latency.p50@stedy: {below: 1 s}}", "no phase 'stedy' in the scenario"),
         ("{errors.ratio: {below: 0.1 %}}", "needs 3,700 samples, .* gives it 600"),
     ],
 )
@@ -100,7 +102,7 @@ def test_criteria_that_the_plan_can_not_serve_are_refused_with_what_would_do(
 
 def test_a_flow_for_an_endpoint_that_is_not_there_is_refused(tmp_path: Path) -> None:
     """The target is known while planning."""
-    scenario = SCENARIO.replace("look: {steps", "look: {endpoint: node-z, steps")
+    scenario = SCENARIO.replace("look: {tags", "look: {endpoint: node-z, tags")
     with pytest.raises(SpecErrors, match="flow 'look' goes to endpoint 'node-z'"):
         planned(tmp_path, "{errors.ratio: {below: 5 %}}", scenario=scenario)
 

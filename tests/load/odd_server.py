@@ -145,15 +145,27 @@ def connections_of(url: str) -> int:
     return CONNECTIONS[int(url.rpartition(":")[2])]
 
 
+async def _chunks(reader: asyncio.StreamReader) -> bytes:
+    body = b""
+    while size := int(await reader.readline(), 16):
+        body += await reader.readexactly(size)
+        await reader.readexactly(2)
+    await reader.readexactly(2)
+    return body
+
+
 async def _serve(reader: asyncio.StreamReader, writer: Writer) -> None:
     CONNECTIONS[writer.get_extra_info("sockname")[1]] += 1
     try:
         while True:
             head = (await reader.readuntil(b"\r\n\r\n")).decode()
             length = next((int(line[15:]) for line in head.lower().split("\r\n") if line.startswith("content-length:")), 0)
-            body = await reader.readexactly(length)
+            chunked = "transfer-encoding: chunked" in head.lower()
+            body = await _chunks(reader) if chunked else await reader.readexactly(length)
             path = head.split(" ")[1]
-            if path.startswith("/echo"):
+            if path.startswith("/size"):
+                writer.write(_answer(b'{"size": %d, "chunked": %s}' % (len(body), b"true" if chunked else b"false")))
+            elif path.startswith("/echo"):
                 writer.write(_answer(body or b"null", extra=f"X-Path: {path}\r\n"))
             elif (waiting := ANSWERS[path](writer)) is not None:
                 await waiting

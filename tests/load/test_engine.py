@@ -276,7 +276,7 @@ def test_a_certificate_that_does_not_verify_is_its_own_class(tmp_path: Path) -> 
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(certificate, key)
     with odd_server(context) as secure:
-        outcome = run(secure, {"path": "/right"}, seconds=0.02, record=True)
+        outcome = run(secure, {"path": "/right"}, seconds=0.02, timeout=5, record=True)
     assert set(outcome.failures) == {Failure.TLS}
     assert {operation.status for operation in outcome.operations} == {"fail"}
 

@@ -17,7 +17,7 @@ from gates.load.scenario import changed
 from gates.model import Comparator, Comparison, Criterion, Rule, Samples, Unit
 from gates.quantity import parse
 
-PLAN = LoadPlan("", "", 100.0, 16.0, 3.0, 10, 1.0, {"a": 8, "b": 2}, {"a": {}, "b": {}})
+PLAN = LoadPlan("", "", 100.0, 16.0, 3.0, 10, 1.0, {"a": 8, "b": 2}, {"a": {"tags": ["both"]}, "b": {"tags": ["both", "few"]}})
 
 
 def limit(name: str, value: float) -> Criterion:
@@ -35,7 +35,7 @@ SHAPED = {
 
 @pytest.mark.parametrize("shape", SHAPED)
 @pytest.mark.parametrize("phase", ["", "@warmup", "@steady", "@odd"])
-@pytest.mark.parametrize("selector", ["", "a", "b", "*"])
+@pytest.mark.parametrize("selector", ["", "a", "b", "*", "tag:both"])
 def test_planned_samples_are_never_more_than_a_run_gives(shape: str, phase: str, selector: str) -> None:
     """For each shape, phase and flow the plan promises what the schedule of any seed keeps, and not much less."""
     from gates.load.schedule import schedule
@@ -48,7 +48,13 @@ def test_planned_samples_are_never_more_than_a_run_gives(shape: str, phase: str,
     for seed in range(5):
         arrivals = schedule(plan, ["x"], seed=seed)
         within = arrivals.flow[(arrivals.intended >= start) & (arrivals.intended < end)]
-        real = {"": len(within), "*": min(np.bincount(within)), "a": (within == 0).sum(), "b": (within == 1).sum()}[selector]
+        real = {
+            "": len(within),
+            "tag:both": len(within),
+            "*": min(np.bincount(within)),
+            "a": (within == 0).sum(),
+            "b": (within == 1).sum(),
+        }[selector]
         spread = 12 * len(within) ** 0.5 if shape == "poisson" and phase else 0
         assert real - spread - 10 <= promised <= real
     if not selector and not spread:
@@ -60,9 +66,9 @@ def test_samples_of_a_recording_are_counted_in_it(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text("at,flow\n" + "".join(f"{n / 10},{'ab'[n % 3 == 0]}\n" for n in range(100)))
     found = read_recording(tmp_path / "a.csv", "a.csv")
     plan = replace(PLAN, replay=Replay("a.csv", found.sha256, 100, 1.0, True), seconds=10.0)
-    names = ["latency.p50", "latency.p50@steady", "latency.p50@steady/b", "latency.p50@steady/*"]
+    names = ["latency.p50", "latency.p50@steady", "latency.p50@steady/b", "latency.p50@steady/*", "latency.p50/tag:few"]
     planned = samples(plan, [limit(name, 1.0) for name in names], plan.phases, root=tmp_path)
-    assert [planned[name].n for name in names] == [100, 70, 24, 24]
+    assert [planned[name].n for name in names] == [100, 70, 24, 24, 34]
     assert planned["latency.p50"].advice(500) == "500 samples are needed; a longer recording would do"
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from gates import codec
 from gates.errors import BadFileError
-from gates.load.flows import registered_flows
+from gates.load.flows import Flow, registered_flows
 from gates.load.plan import LoadPlan
 from gates.load.reading import read_scenario
 from gates.load.scenario import ChangeError, changed
@@ -186,6 +186,81 @@ def test_a_recording_s_flows_take_the_place_of_the_weights(tmp_path: Path) -> No
     assert (plan.arrivals, plan.seconds, plan.mix) == (3, 5, {"ping": 2, "own": 1})
     with pytest.raises(ChangeError, match="rate: a replay has a rate and a time of its own"):
         changed(plan, rate=1)
+
+
+FED = RIGHT.replace("path: /own", "path: '/own/{users.name}'") + "feeds: {users: {file: users.csv, order: once}}\n"
+STEP = 'body: {a: [1, "{n}"]}'
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "line", "problem"),
+    [
+        ("users.name", "users.nam", 7, "users.csv has no column 'nam'; did you mean 'name'?"),
+        ("users.name", "user.name", 7, "no feed 'user'; did you mean 'users'?"),
+        ("users.name", "setup.token", 7, "the set-up captures nothing"),
+        ("order: once", "order: twice", 8, "expected 'in_turn', 'random' or 'once'"),
+        ("file: users.csv, ", "", 8, "file is missing"),
+        ("{users: {file", "{setup: {file", 8, "setup stands for what the set-up captured"),
+        ("rate: 120/min", "rate: 12/s", 8, "60 arrivals take a row each, and users.csv has 50"),
+        (STEP, STEP + ", think: 1 s", 7, "the first step comes when the arrival does"),
+        (STEP, STEP + "}, {path: /a, think: -1 s", 7, "greater than or equal to 0"),
+        (STEP, STEP + "}, {path: /a, think: {from: 2 s, to: 1 s}", 7, "expected at least `from`"),
+        (STEP, STEP + ", body_file: a.bin", 7, "there is body already; one body is sent"),
+        (STEP, "fill: 1 GiB", 7, "less than or equal to 268435456"),
+        (STEP, "chunked: true", 7, "there is no body to send in chunks"),
+        ("own: {steps", "own: {tags: [a b], steps", 7, "match pattern"),
+        ("feeds:", "setup: {steps: [{path: '/{users.name}'}]}\nfeeds:", 8, "what runs once takes no row of a feed"),
+    ],
+)
+def test_what_is_wrong_with_a_flow_is_told_at_its_line(tmp_path: Path, old: str, new: str, line: int, problem: str) -> None:
+    """Feeds, pauses, bodies and tags."""
+    (tmp_path / "users.csv").write_text("name\n" + "ann\n" * 50)
+    with pytest.raises(SpecErrors) as caught:
+        read(tmp_path, FED.replace(old, new))
+    assert any(each.line == line and problem in f"{each.message}; {each.hint}" for each in caught.value.problems), caught.value
+
+
+def test_the_rows_of_a_feed_are_enough_or_the_change_is_refused(tmp_path: Path) -> None:
+    """Ten arrivals of forty use it; five times the rate is as many as there are rows, and one more second is too much."""
+    (tmp_path / "users.csv").write_text("name\n" + "ann\n" * 50)
+    plan = read(tmp_path, FED)
+    assert (plan.feeds["users"].rows, set(plan.files)) == (50, {"users.csv"})
+    assert changed(plan, rate=10).arrivals == 200
+    with pytest.raises(ChangeError, match="feed 'users': 51 arrivals take a row each"):
+        changed(plan, rate=10.2)
+    assert codec.loads(codec.dumps(plan), LoadPlan) == plan
+
+
+def test_files_that_a_flow_sends_are_in_the_plan_by_their_digest(tmp_path: Path) -> None:
+    """One that is not there is named."""
+    text = RIGHT.replace(STEP, "body_file: big.bin, chunked: true")
+    with pytest.raises(BadFileError, match="big.bin: the file is not there"):
+        read(tmp_path, text)
+    (tmp_path / "big.bin").write_bytes(b"123")
+    assert list(read(tmp_path, text).files) == ["big.bin"]
+
+
+async def in_python(client: Any, arrival: Any) -> None:
+    """Does something."""
+
+
+def test_a_flow_in_python_is_planned_by_name_and_refused_at_a_rate_that_httpx_can_not_hold(tmp_path: Path) -> None:
+    """At the line of the mix: before anything runs, and also when the rate is raised from outside."""
+    flows = {"ping": in_python}
+    plan = read(tmp_path, RIGHT, flows=flows)
+    assert plan.flows["ping"] == {"python": "test:ping", "summary": "Does something.", "tags": []}
+    with pytest.raises(SpecErrors, match="750 arrivals a second of flows in Python, which httpx can't hold") as caught:
+        read(tmp_path, RIGHT.replace("120/min", "1000/s"), flows=flows)
+    assert caught.value.problems[0].line == 5
+    with pytest.raises(ChangeError, match="in Python"):
+        changed(plan, rate=1000)
+
+
+def test_pauses_and_sizes_stay_what_they_were_in_the_plan(tmp_path: Path) -> None:
+    """plan.json holds them with their units, so that they are read again as they were written."""
+    text = RIGHT.replace(STEP + "}", "fill: 2 KiB}, {path: /b, think: {from: 100 ms, to: 2 s}}")
+    steps = Flow.model_validate(codec.loads(codec.dumps(read(tmp_path, text)), LoadPlan).flows["own"]).steps
+    assert (steps[0].fill, steps[1].thought) == (2048, (0.1, 2.0))
 
 
 def test_a_capture_is_known_to_later_steps_only(tmp_path: Path) -> None:

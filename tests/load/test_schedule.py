@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gates import codec
 from gates.errors import BadFileError
 from gates.load.curve import Piece
 from gates.load.plan import LoadPlan, Replay
@@ -30,6 +31,12 @@ def test_the_same_seed_gives_the_same_schedule_and_another_gives_another() -> No
     assert first.hash == schedule(plan(), ["x", "y"], seed=1).hash
     assert first.hash != schedule(plan(), ["x", "y"], seed=2).hash
     assert first.hash != schedule(plan(rate=101.0), ["x", "y"], seed=1).hash
+
+
+def test_a_plan_that_was_written_and_read_again_has_the_same_schedule() -> None:
+    """plan.json sorts its keys: `gates load` must give the arrivals of the gate that it repeats."""
+    given = plan(mix={"b": 2, "a": 8})
+    assert schedule(codec.loads(codec.dumps(given), LoadPlan), ["x"], seed=1).hash == schedule(given, ["x"], seed=1).hash
 
 
 def test_arrivals_come_at_the_rate_from_the_first_moment() -> None:
