@@ -2,11 +2,10 @@
 
     python benchmarks/load_sensitivity.py [--runs 20] [--minutes 5] [--write docs/load.md]
 
-A run is the gate of readiness.yaml in the profile quick, its criteria as they are and with as many requests, at three times its
-rate so that it takes a third of its time. A proxy holds one answer in twenty back and refuses a share of the requests; each
-criterion sees one of the two. Of each the smallest level never missed is run until it was caught as often as asked for;
-where it is missed once, the next one is. Every run is kept in `.sensitivity/runs.jsonl`, so that it goes on where it was
-interrupted; a run in which a criterion was not measured says nothing of its level.
+A run is the gate of readiness.yaml in the profile quick, as it is. A proxy holds one answer in twenty back and refuses a share
+of the requests; each criterion sees one of the two. Of each the smallest level never missed is run until it was caught as often
+as asked for; where it is missed once, the next one is. Every run is kept in `.sensitivity/runs.jsonl`, so that it goes on where
+it was interrupted; a run in which a criterion was not measured says nothing of its level.
 """
 
 from __future__ import annotations
@@ -41,7 +40,6 @@ BASE = Base(
     name="sensitivity",
     gate=GATE,
     criteria=(LATENCY, ERRORS),
-    scenario={"arrivals": {"rate": "300/s", "for": "5.4 s", "shape": "constant"}, "warmup": "1 s"},
 )
 BEGIN, END = "<!-- sensitivity: begin -->", "<!-- sensitivity: end -->"
 
