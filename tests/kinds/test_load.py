@@ -15,7 +15,7 @@ from small_server import serving
 from gates import codec
 from gates.kinds.load import LoadKind, addresses
 from gates.load.metrics import catalogue
-from gates.model import Commit, Execution, GateResult, Level, LogTail, Outcome, PlannedGate, Request, Series
+from gates.model import Commit, Execution, GateResult, Level, LogTail, Outcome, PlannedGate, Request, Series, Table
 from gates.pipeline.judge import judge_gate
 from gates.spec import SpecErrors, resolve
 from gates.target import running
@@ -367,3 +367,29 @@ def test_a_place_for_workers_that_is_none_is_told_at_its_line(tmp_path: Path) ->
     with pytest.raises(SpecErrors, match="expected local:N with N from 1 to 64, or dask://HOST:PORT") as caught:
         planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings="scale: cloud")
     assert caught.value.problems[0].line == 9
+
+
+@pytest.mark.end_to_end
+def test_a_gate_over_two_workers_measures_the_whole_load_and_names_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Planned is sent, and the report has the generator of each worker."""
+    patient = SCENARIO.replace("timeout: 1 s", "timeout: 60 s")  # all is sent, however busy the machine is
+    criteria = "{latency.p90@steady/*: {below: 500 ms}, errors.ratio: {below: 1 %}}"
+    gate = planned(tmp_path, criteria, scenario=patient, settings="scale: local:2")
+    result = ran(tmp_path, gate, monkeypatch)
+    assert result.execution is Execution.COMPLETED, result.reason
+    assert result.summary.startswith("600 planned, 600 sent, 0 with an error.")
+    workers = next(each for each in result.exhibits if each.title == "Workers")
+    assert isinstance(workers, Table)
+    assert [row[1:3] for row in workers.rows] == [("300", "300"), ("300", "300")]
+    assert any("--scale local:2" in step for step in result.steps)
+
+
+@pytest.mark.end_to_end
+def test_a_gate_without_its_workers_is_inconclusive(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody schedules there: no smaller load takes the place of the one that was planned."""
+    gate = planned(tmp_path, "{errors.ratio: {below: 1 %}}", settings="scale: dask://127.0.0.1:9")
+    result = ran(tmp_path, gate, monkeypatch)
+    assert "no scheduler answers at tcp://127.0.0.1:9" in result.reason
+    assert judge_gate(gate, result).outcome is Outcome.INCONCLUSIVE

@@ -212,3 +212,30 @@ def test_a_run_on_a_real_server_is_counted_whole() -> None:
     assert (tally.planned, tally.due, tally.select().sent, tally.select().right) == (200, 200, 200, 200)
     assert found["latency.p50@steady/a"].n == 120
     assert found["requests.count@warmup"].value == 40
+
+
+@pytest.mark.end_to_end
+def test_memory_does_not_grow_with_the_number_of_arrivals() -> None:
+    """Two hundred thousand more arrivals leave nothing behind but what is in the file."""
+    import tracemalloc
+
+    count, rate = 300_000, 20_000.0
+    zeros = np.zeros(count, dtype=np.int16)
+    arrivals = Schedule(np.arange(count) / rate, zeros, zeros, ("do",), ("main",))
+    recorder = TallyRecorder(arrivals, 0.0, grid(count / rate, {}, arrivals.flows, arrivals.endpoints))
+
+    def tell(first: int, last: int) -> int:
+        for n in range(first, last):
+            due = n / rate
+            recorder.dispatched[n] = recorder.sent[n] = due + 1e-4
+            recorder.finish(n, due + 0.001 + (n % 977) * 1e-5, Failure.NONE, 200)
+        return tracemalloc.get_traced_memory()[0]
+
+    tracemalloc.start()
+    try:
+        early = tell(0, 100_000)
+        # a batch, what is kept before it is written, and the lists' own room
+        assert tell(100_000, count) - early < 1_000_000
+    finally:
+        tracemalloc.stop()
+    assert recorder.outcome(count, 20.0, HEALTH, stopped=False).due == count
