@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from odd_server import odd_server
+from waiting import given_time
 
 from gates.cli.dashboard import drawn
 from gates.load.watching import Live, Stretch, Watching, into, read
@@ -122,9 +123,13 @@ def test_seconds_are_added_up_and_percentiles_are_of_the_last_ones() -> None:
 @pytest.mark.end_to_end
 def test_on_a_terminal_the_dashboard_is_drawn_over_itself_and_its_last_frame_stays(tmp_path: Path, url: str) -> None:
     """The tables are data and go to standard output; the dashboard is talk."""
-    seen, said, code = on_terminal(command(tmp_path, url))
-    assert code == 0, seen
-    frames = re.split(r"\x1b\[\d+F\x1b\[J", seen)
+
+    def look(seconds: float) -> tuple[list[str], str, int]:
+        seen, said, code = on_terminal(command(tmp_path, url, seconds=f"{seconds:g} s"))
+        return re.split(r"\x1b\[\d+F\x1b\[J", seen), said, code
+
+    frames, said, code = given_time(look, lambda found: len(found[0]) >= 2 and "wrong status" in found[0][-1], 3, 8, 20)
+    assert code == 0, frames
     assert len(frames) >= 2
     for word in ("asked for", "50/s", "latency p99", "right", "odd", "wrong status", "steady", "late at most"):
         assert word in plain(frames[-1])

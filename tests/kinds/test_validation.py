@@ -715,7 +715,11 @@ def test_a_killed_node_of_a_sound_federation_recovers(tmp_path: Path) -> None:
     assert [line.name for line in memory.lines] == ["node-a", "node-b", "node-c"]
     assert memory.windows == latencies.windows
     assert (tmp_path / "crash/evidence/resources.csv").is_file()
-    assert (tmp_path / "crash/evidence/latency.hlog").is_file()
+    evidence = tmp_path / "crash/evidence"
+    for name in ("latency.hlog", "service.hlog"):
+        lines = [line for line in (evidence / name).read_text().splitlines() if not line.startswith("#")]
+        assert any("Tag=submit_job" in line for line in lines), name
+    assert (evidence / "metrics.prom").read_text().endswith("# EOF\n")
     assert "rss.growth@steady/node-b" not in {each.key for each in result.measurements}
 
 

@@ -230,23 +230,25 @@ def breaking_server(right: int, then: bytes) -> Iterator[str]:
         thread.join()
 
 
-LOAD = LoadPlan("s", "", 100.0, 60.0, 0.5, 20, 10.0, {"look": 1}, {"look": {"steps": [{"path": "/"}]}})
+LOAD = LoadPlan("s", "", 100.0, 60.0, 0.5, 20, 60.0, {"look": 1}, {"look": {"steps": [{"path": "/"}]}})
 BROKEN = b"HTTP/1.1 500 Internal Server Error\r\nContent-Length: 0\r\n\r\n"
 
 
 @pytest.mark.end_to_end
 @pytest.mark.parametrize(
-    ("then", "broken", "sound"), [(BROKEN, "errors.ratio", "latency.p90@steady"), (b"", "latency.p90@steady", "errors.ratio")]
+    ("then", "broken", "sound", "limit"),
+    # what answers at once is late for a busy machine's sake alone, which must not be what ends the run
+    [(BROKEN, "errors.ratio", "latency.p90@steady", 5.0), (b"", "latency.p90@steady", "errors.ratio", 0.5)],
 )
 def test_a_server_that_breaks_for_good_ends_the_run_within_a_second_of_the_sustained_breach(
-    then: bytes, broken: str, sound: str
+    then: bytes, broken: str, sound: str, limit: float
 ) -> None:
     """By the clock of the run: the guard's moment and the run's end. What was measured proves it, and only that.
 
     A server that hangs has made no error yet: what is in flight at the end is abandoned, not called a timeout.
     """
     guards: list[Guard] = []
-    criteria = (criterion("errors.ratio", 0.1), criterion("latency.p90@steady", 0.5))
+    criteria = (criterion("errors.ratio", 0.1), criterion("latency.p90@steady", limit))
 
     def guarded(arrivals: Schedule) -> Guard:
         guards.append(Guard(arrivals.intended, arrivals.flow, arrivals.flows, LOAD.phases, criteria, 1.0, 7))
@@ -259,7 +261,9 @@ def test_a_server_that_breaks_for_good_ends_the_run_within_a_second_of_the_susta
     assert found.criterion == broken
     assert outcome.stopped
     assert outcome.intended[-1] <= found.sustained <= outcome.end
-    held_up = float(outcome.lateness.max())  # on a machine that is busy with other things
+    # on a machine that is busy with other things; where the kernel does not count it, by what it did to the arrivals
+    held = outcome.health.held
+    held_up = float(outcome.lateness.max()) if held is None else held * outcome.end
     assert outcome.end < found.sustained + 1.0 + held_up
     assert outcome.planned == 6000
     measured = {each.key: each for each in measurements(outcome, phases=LOAD.phases, seed=7)}

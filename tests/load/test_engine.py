@@ -16,11 +16,12 @@ from typing import Any
 import numpy as np
 import pytest
 from odd_server import connections_of, odd_server
+from waiting import PATIENCE, given_time
 
 from gates.load.engine import LoadError, run_load
 from gates.load.failure import Failure
 from gates.load.flows import Step
-from gates.load.outcome import LoadOutcome
+from gates.load.outcome import LoadOutcome, SecondReport
 from gates.load.plan import LoadPlan
 from gates.load.program import Request
 
@@ -32,11 +33,16 @@ def url() -> Iterator[str]:
         yield found
 
 
-def load(*steps: dict[str, Any], rate: float = 400, seconds: float = 0.05, timeout: float = 10, **more: Any) -> LoadPlan:
+def load(*steps: dict[str, Any], rate: float = 400, seconds: float = 0.05, timeout: float = 60, **more: Any) -> LoadPlan:
     """A plan of one flow `do` with *steps*."""
     flow = {"steps": list(steps), **more.pop("flow", {})}
     given = {"connections": 20, "mix": {"do": 1}, **more}
     return LoadPlan("test", "", rate, seconds, 0.0, timeout=timeout, flows={"do": flow}, **given)
+
+
+def was_connected(outcome: LoadOutcome) -> bool:
+    """Whether every connection was made within the timeout; a busy machine may have needed longer."""
+    return Failure.UNREACHABLE not in outcome.failures
 
 
 def run(url: str, *steps: dict[str, Any], record: bool = False, **more: Any) -> LoadOutcome:
@@ -80,13 +86,17 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
     ],
 )
 def test_every_odd_answer_is_counted_by_its_class_and_none_hangs(url: str, path: str, failure: Failure) -> None:
-    """Each arrival ends in the class of its error, with an example, within the timeout after the last arrival."""
+    """Each arrival ends in the class of its error, with an example, and none waits for a timeout that is not its own."""
     began = time.monotonic()
-    timeout = 0.3 if failure is Failure.TIMEOUT else 10
-    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.025, timeout=timeout)
+
+    def look(timeout: float) -> LoadOutcome:
+        return run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.025, timeout=timeout)
+
+    waits = failure is Failure.TIMEOUT
+    outcome = given_time(look, lambda found: set(found.failures) == {failure}, 0.3, 1, 4) if waits else look(60)
     assert outcome.failures == {failure: 10}
     assert outcome.examples[failure]
-    assert time.monotonic() - began < 5
+    assert time.monotonic() - began < PATIENCE
 
 
 def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
@@ -101,7 +111,9 @@ def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:
 
 def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait_counts(url: str) -> None:
     """One connection that hangs leaves the others waiting: none is skipped, and their latency is the time that they waited."""
-    outcome = run(url, {"path": "/silent"}, connections=1, record=True, timeout=0.15)
+    outcome = given_time(
+        lambda timeout: run(url, {"path": "/silent"}, connections=1, record=True, timeout=timeout), was_connected, 0.15, 1, 5
+    )
     assert len(outcome.intended) == 20
     assert outcome.failures[Failure.UNSENT] + outcome.failures[Failure.TIMEOUT] == 20
     assert outcome.failures[Failure.UNSENT] >= 18
@@ -113,11 +125,15 @@ def test_arrivals_without_a_free_connection_are_counted_as_unsent_and_their_wait
 
 def test_latency_counts_from_the_intended_start_and_service_from_the_sending(url: str) -> None:
     """While the only connection is busy for 0.15 s, others wait: their latency shows it, their service time does not."""
-    with odd_server() as slow:
-        plan = load({"path": "/silent"}, connections=1, rate=20, seconds=0.2, timeout=0.15)
-        outcome = run_load(plan, {"main": slow}, seed=1)
-    assert outcome.latency[1] > outcome.service[1] + 0.05
-    assert outcome.service[0] == pytest.approx(0.15, abs=0.08)
+
+    def look(timeout: float) -> tuple[float, LoadOutcome]:
+        with odd_server() as slow:
+            plan = load({"path": "/silent"}, connections=1, rate=3 / timeout, seconds=timeout * 4 / 3, timeout=timeout)
+            return timeout, run_load(plan, {"main": slow}, seed=1)
+
+    timeout, outcome = given_time(look, lambda found: bool(found[1].service[0] < 1.5 * found[0]), 0.15, 1, 5)
+    assert outcome.latency[1] > outcome.service[1] + timeout / 3
+    assert outcome.service[0] == pytest.approx(timeout, rel=0.5)
 
 
 def test_an_optional_capture_is_kept_where_it_is_there(url: str) -> None:
@@ -176,7 +192,7 @@ def test_variables_captures_and_steps_run_through_a_flow(url: str) -> None:
 def test_a_body_is_filled_up_to_its_size_with_spaces(url: str) -> None:
     """It arrives as the JSON that it was, and is as long as was asked for; a longer one stays as it is."""
     step = {"method": "POST", "path": "/echo/a/b", "body": {"key": "{key}"}, "check": {"json": {"key": "{key}"}}}
-    outcome = run(url, {**step, "fill": "200 KiB"}, rate=100, timeout=2.0)
+    outcome = run(url, {**step, "fill": "200 KiB"}, rate=100)
     assert outcome.failures == {}, outcome.examples
     for fill, length in (("200 KiB", 204_800), ("3 B", 11)):
         request = Request(Step.model_validate({**step, "fill": fill}), url, {}, {})
@@ -200,8 +216,11 @@ def test_a_body_is_filled_up_to_its_size_with_spaces(url: str) -> None:
 )
 def test_the_history_says_fail_only_when_surely_nothing_was_done(url: str, path: str, status: str) -> None:
     """A refusal did nothing; an error, a lost answer or a wrong body may have."""
-    timeout = 0.2 if path == "/silent" else 10
-    outcome = run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.02, record=True, timeout=timeout)
+
+    def look(timeout: float) -> LoadOutcome:
+        return run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.02, record=True, timeout=timeout)
+
+    outcome = given_time(look, was_connected, 0.2, 1, 5) if path == "/silent" else look(60)
     assert {operation.status for operation in outcome.operations} == {status}
 
 
@@ -237,18 +256,19 @@ def test_endpoints_take_turns_unless_a_flow_names_one(url: str) -> None:
 def test_a_stopped_run_keeps_what_was_measured(url: str) -> None:
     """When the event is set no more arrivals start; those that became due are there, and the rest is only planned."""
     stop = threading.Event()
-    seconds: list[int] = []
+    told: list[SecondReport] = []
 
-    def on_second(report: Any) -> None:
-        seconds.append(report.done)
-        stop.set()
+    def on_second(report: SecondReport) -> None:
+        told.append(report)
+        if report.due > 80:
+            stop.set()
 
-    outcome = run_load(load({"path": "/right"}, rate=100, seconds=30), {"main": url}, seed=1, on_second=on_second, stop=stop)
+    outcome = run_load(load({"path": "/right"}, rate=100, seconds=60), {"main": url}, seed=1, on_second=on_second, stop=stop)
     assert outcome.stopped
-    assert outcome.planned == 3000
-    assert 80 < len(outcome.intended) < 400
+    assert outcome.planned == 6000
+    assert len(outcome.intended) == next(report.due for report in told if report.due > 80) < 6000
     assert outcome.right.all()
-    assert seconds[0] > 50
+    assert sum(report.done for report in told) > 50
 
 
 @pytest.mark.end_to_end
@@ -257,7 +277,7 @@ def test_the_start_is_told_before_the_first_arrival_is_due(url: str) -> None:
     told: list[float] = []
     before = time.monotonic()
     run_load(load({"path": "/right"}), {"main": url}, seed=1, on_start=told.append)
-    assert before < told[0] < before + 2
+    assert before < told[0] < time.monotonic()
 
 
 def test_a_host_without_an_address_is_an_error_and_no_traceback() -> None:
@@ -283,6 +303,7 @@ def test_a_certificate_that_does_not_verify_is_its_own_class(tmp_path: Path) -> 
 
 STALLING = """
 import asyncio, sys, time
+now = time.monotonic
 class Server(asyncio.Protocol):
     def connection_made(self, transport): self.transport = transport
     def data_received(self, data):
@@ -290,11 +311,17 @@ class Server(asyncio.Protocol):
 def stall(loop):
     time.sleep(0.2)
     loop.call_later(0.8, stall, loop)
+def tick(loop, before):
+    # a busy machine stalls us as well
+    if now() - before > 0.02:
+        print(before, now(), flush=True)
+    loop.call_later(0.005, tick, loop, now())
 async def main():
     loop = asyncio.get_running_loop()
     server = await loop.create_server(Server, "127.0.0.1", 0, backlog=1024)
     print(server.sockets[0].getsockname()[1], flush=True)
     loop.call_later(0.3, stall, loop)
+    tick(loop, now())
     await server.serve_forever()
 asyncio.run(main())
 """
@@ -304,24 +331,33 @@ asyncio.run(main())
 def test_a_server_that_stalls_is_reported_as_it_was() -> None:
     """Blocked for 0.2 s in each second, uniform arrivals see P(latency > x) = 0.2 - x: p90 100 ms, p95 150 ms, p99 190 ms.
 
-    A clock that starts when a request is sent shows a p90 of about 1 ms; this test fails with it.
+    On a busy machine it is blocked for longer and more often; it says when, and what that makes of each arrival is what is
+    compared. A clock that starts when a request is sent shows a p90 of about 1 ms; this test fails with it.
     """
+    zero: list[float] = []
     server = subprocess.Popen([sys.executable, "-c", STALLING], stdout=subprocess.PIPE, text=True)
     assert server.stdout is not None
     try:
         url = f"http://127.0.0.1:{server.stdout.readline().strip()}"
-        outcome = run_load(load({"path": "/"}, rate=500, seconds=4, timeout=5, connections=32), {"main": url}, seed=1)
+        plan = load({"path": "/"}, rate=500, seconds=4, connections=32)
+        outcome = run_load(plan, {"main": url}, seed=1, on_start=zero.append)
     finally:
         server.send_signal(signal.SIGKILL)
         server.wait()
+        said = server.stdout.read()
         server.stdout.close()
     assert outcome.failures == {}
     assert len(outcome.intended) == 2000
-    p90, p95, p99 = np.quantile(outcome.latency, [0.9, 0.95, 0.99])
-    assert p90 == pytest.approx(0.100, abs=0.02)
-    assert p95 == pytest.approx(0.150, abs=0.02)
-    assert p99 == pytest.approx(0.190, abs=0.02)
-    assert np.quantile(outcome.service, 0.9) < 0.05
+    truth = np.zeros(2000)
+    for begin, end in ([float(word) - zero[0] for word in line.split()] for line in said.splitlines()):
+        blocked = (begin <= outcome.intended) & (outcome.intended < end)
+        truth[blocked] = end - outcome.intended[blocked]
+    ranks, held_up = [0.9, 0.95, 0.99], float(np.quantile(outcome.lateness, 0.99))
+    measured, expected = np.quantile(outcome.latency, ranks), np.quantile(truth, ranks)
+    assert (expected > [0.08, 0.13, 0.17]).all()
+    assert (measured > expected - 0.02).all()
+    assert (measured < expected + 0.02 + held_up).all()
+    assert np.quantile(outcome.service, 0.9) < 0.05 + held_up
 
 
 def test_an_empty_path_is_the_whole_body() -> None:

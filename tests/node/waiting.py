@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from typing import TypeVar
 
 PATIENCE = 30.0
 PACE = 0.005
+Found = TypeVar("Found")
 
 
 def await_that(holds: Callable[[], bool], what: str, *, limit: float = PATIENCE) -> None:
@@ -24,6 +26,18 @@ async def soon(holds: Callable[[], bool], what: str, *, limit: float = PATIENCE)
     while not holds():
         assert time.monotonic() < end, f"not within {limit:g} s: {what}"
         await asyncio.sleep(0.001)
+
+
+def given_time(look: Callable[[float], Found], enough: Callable[[Found], bool], *seconds: float) -> Found:
+    """What *look* found in the first of *seconds* in which it saw *enough* to be judged, else in the last of them.
+
+    A busy machine gets more time, and what is asserted of what was found stays as it is.
+    """
+    for each in seconds:
+        found = look(each)
+        if enough(found):
+            break
+    return found
 
 
 class Bound:
