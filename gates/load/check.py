@@ -9,7 +9,7 @@ from typing import Any
 
 from gates.load.failure import Failure
 from gates.load.flows import Check, ValueCheck
-from gates.load.template import Template, Values
+from gates.load.template import Template, Values, has_bytes
 
 MISSING = object()
 Headers = Mapping[str, str]
@@ -18,7 +18,15 @@ Condition = Callable[[Any, Values], str]
 _HEADER = "header:"
 _OPTIONAL = "?"
 _SHOWN = 80
-_scan: Callable[[str, int], tuple[Any, int]] = json.JSONDecoder().scan_once  # type: ignore[attr-defined]
+
+
+def _no_json(word: str) -> None:
+    raise ValueError(f"{word} is no JSON")
+
+
+# Python would take NaN, which is within any bounds, and Infinity
+_decoder = json.JSONDecoder(parse_constant=_no_json)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 class Checker:
@@ -101,7 +109,10 @@ class Checker:
                 continue
             if found is MISSING or isinstance(found, (dict, list)) or found is None:
                 return (Failure.HEADER if from_header else Failure.BODY), f"nothing to capture at {place!r}"
-            values[name] = found if isinstance(found, str) else json.dumps(found)
+            text = found if isinstance(found, str) else json.dumps(found)
+            if not has_bytes(text):
+                return Failure.BODY, f"what is at {place!r} can't be sent: half of a surrogate pair"
+            values[name] = text
         return None
 
     def _expected_status(self) -> str:
@@ -123,15 +134,15 @@ def _document(body: bytes) -> Any:
         text = body.decode()
         document, end = _scan(text, 0)
     except (ValueError, StopIteration):
-        return json.loads(body)
-    return document if end == len(text) else json.loads(body)
+        return json.loads(body, parse_constant=_no_json)
+    return document if end == len(text) else json.loads(body, parse_constant=_no_json)
 
 
 def _at(document: Any, steps: tuple[str, ...]) -> Any:
     for step in steps:
         if isinstance(document, dict) and step in document:
             document = document[step]
-        elif isinstance(document, list) and step.isdigit() and int(step) < len(document):
+        elif isinstance(document, list) and step.isdecimal() and int(step) < len(document):
             document = document[int(step)]
         else:
             return MISSING
@@ -183,14 +194,19 @@ def _equals(wanted: Any, constants: Values) -> Condition:
 
 
 def _is(right: Any) -> Condition:
-    is_bool = isinstance(right, bool)
-
     def look(value: Any, _: Values) -> str:
-        # 1 == True, which are two things in JSON
-        same = value == right and isinstance(value, bool) == is_bool
-        return "" if same else f"expected {_show(right)}, got {_show(value)}"
+        return "" if _same(value, right) else f"expected {_show(right)}, got {_show(value)}"
 
     return look
+
+
+def _same(value: Any, right: Any) -> bool:
+    """Whether both are the same in JSON, where 1 is not true, however deep they lie."""
+    if value != right or isinstance(value, bool) != isinstance(right, bool):
+        return False
+    if isinstance(right, dict):
+        return all(_same(value[key], each) for key, each in right.items())
+    return not isinstance(right, (list, tuple)) or all(map(_same, value, right))
 
 
 _TYPES: dict[str, Callable[[Any], bool]] = {
@@ -217,7 +233,11 @@ def _matches(pattern: str) -> Condition:
 
 
 def _one_of(choices: tuple[Any, ...]) -> Condition:
-    return lambda value, _: "" if value in choices else f"expected one of {_show(list(choices))}, got {_show(value)}"
+    def look(value: Any, _: Values) -> str:
+        right = any(_same(value, each) for each in choices)
+        return "" if right else f"expected one of {_show(list(choices))}, got {_show(value)}"
+
+    return look
 
 
 def _between(low: float | None, high: float | None) -> Condition:

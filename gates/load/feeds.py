@@ -21,7 +21,7 @@ from gates.errors import BadFileError
 from gates.fields import Settings
 from gates.load.plan import LoadPlan
 from gates.load.rows import bad, content, digest, rows
-from gates.load.template import names_in
+from gates.load.template import has_bytes, names_in
 
 Order = Literal["in_turn", "random", "once"]
 GIVEN = "setup"
@@ -47,7 +47,8 @@ class Table:
 def read_table(path: Path, name: str) -> Table:
     """The table at *path*, which its user knows as *name*.
 
-    Raises BadFileError at file:line:column: what `rows` raises, no row at all, a row that lacks a column of the first.
+    Raises BadFileError at file:line:column: what `rows` raises, no row at all, a row that lacks a column of the first, a
+    text that has no bytes.
     """
     data = content(path, name)
     columns: tuple[str, ...] = ()
@@ -57,7 +58,11 @@ def read_table(path: Path, name: str) -> Table:
         missing = next((column for column in columns if column not in row.values), None)
         if missing is not None:
             raise bad(name, row, missing, f"this row has no {missing!r}, which the first one has")
-        found.append({column: _text(row.values[column]) for column in columns})
+        texts = {column: _text(row.values[column]) for column in columns}
+        unsent = next((column for column in columns if not has_bytes(texts[column])), None)
+        if unsent is not None:
+            raise bad(name, row, unsent, f"{unsent!r} can't be sent: half of a surrogate pair")
+        found.append(texts)
     if not found:
         raise BadFileError("no row in it", location=name, hint="give the feed at least one row")
     return Table(columns, tuple(found), digest(data))

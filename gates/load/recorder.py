@@ -67,6 +67,8 @@ class Examples:
 
     def add(self, failure: Failure, text: str) -> None:
         found = self._texts.setdefault(failure, [])
+        # a target may send characters that have no bytes, and the report of them must be written
+        text = text.encode(errors="backslashreplace").decode()
         if len(found) < EXAMPLES and text not in found:
             found.append(text)
 

@@ -21,6 +21,15 @@ class UnfillableError(Exception):
     """A value that can't stand where the text wants it, such as a line break in a header."""
 
 
+def has_bytes(value: str) -> bool:
+    """Whether *value* can be sent at all: JSON can spell one half of a surrogate pair, which no encoding has."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
 def names_in(text: str) -> list[str]:
     """The names that *text* wants filled in."""
     return [match[2] for match in _PLACE.finditer(text) if match[2]]

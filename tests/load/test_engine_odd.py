@@ -9,6 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -178,6 +179,48 @@ async def main():
     await server.serve_forever()
 asyncio.run(main())
 """
+
+
+@pytest.mark.parametrize(
+    ("path", "check"),
+    [
+        ("/nan", {"total": {"type": "number", "at_least": 0}}),
+        ("/infinite", {"ok": True}),
+        ("/ones", {"flags": [True, {"a": False}]}),
+        ("/ones", {"flags": {"one_of": [[True, {"a": False}]]}}),
+    ],
+)
+def test_what_only_python_takes_for_right_json_is_a_wrong_body(url: str, path: str, check: dict[str, Any]) -> None:
+    """NaN and Infinity are no JSON, and no bound would ever refuse NaN; 1 is not true, however deep it lies."""
+    outcome = run_load(plan(path, seconds=0.1, check={"json": check}), {"main": url}, seed=1)
+    assert outcome.failures == {Failure.BODY: outcome.due}
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        {"path": "/echo?{id}"},
+        {"path": "/echo", "headers": {"X": "{id}"}},
+        {"path": "/echo", "method": "POST", "body": {"a": "{id}"}},
+        {"path": "/right", "check": {"body_contains": "{id}"}},
+    ],
+)
+def test_a_text_that_no_request_can_hold_is_a_wrong_body_and_breaks_nothing(
+    url: str, step: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
+    """JSON can spell one half of a surrogate pair, which has no bytes: the answer that was captured from is wrong."""
+    first = {"path": "/half-a-pair", "capture": {"id": "id"}}
+    flows = {"do": {"steps": [first, step]}}
+    outcome = run_load(replace(plan("/", seconds=0.1), flows=flows), {"main": url}, seed=1)
+    assert outcome.failures == {Failure.BODY: outcome.due}
+    assert "half of a surrogate pair" in outcome.examples[Failure.BODY][0]
+    assert not caplog.records
+
+
+def test_an_example_of_what_went_wrong_can_always_be_written(url: str) -> None:
+    """What a target sent may hold characters that have no bytes; a report of it must not fail for that."""
+    outcome = run_load(plan("/half-a-pair", seconds=0.1, check={"json": {"id": "job-1"}}), {"main": url}, seed=1)
+    assert r"\ud800" in outcome.examples[Failure.BODY][0].encode().decode()
 
 
 @pytest.fixture

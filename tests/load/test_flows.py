@@ -113,6 +113,7 @@ def test_a_feed_that_changed_after_the_plan_is_refused(tmp_path: Path) -> None:
         ("a.csv", "name\n", "a.csv", "no row in it"),
         ("a.csv", "name,age\nann\n", "a.csv:2:1", "expected 2 values as in the header"),
         ("a.jsonl", '{"name": "a", "age": 1}\n{"name": "b"}\n', "a.jsonl:2:1", "this row has no 'age'"),
+        ("a.jsonl", '{"id": 1, "name": "\\ud800"}\n', "a.jsonl:1:11", "half of a surrogate pair"),
     ],
 )
 def test_what_is_wrong_with_a_feed_is_told_at_its_line(tmp_path: Path, name: str, text: str, place: str, problem: str) -> None:
