@@ -26,15 +26,24 @@ def bottlenecks(outcome: Outcome, criteria: Iterable[Criterion]) -> Iterator[Fin
         return
     late, limit = whole.lateness.quantile(0.99), _most_lateness(criteria)
     spins = "spin" in health.pacing
-    if late > limit or (health.cpu > validity.MOST_CPU and not spins):
+    unsent = whole.failures.get(Failure.UNSENT, 0)
+    too_few = unsent > validity.MOST_UNSENT * whole.count
+    if late > limit or _is_full(health, spins, starved=too_few):
         at = f"it took arrivals up {show(late, Unit.SECONDS)} late at p99, and {show(limit, Unit.SECONDS)} is the limit"
         yield Finding(
             Level.WARNING, f"the generator was the bottleneck: {_why(health, spins)}; {at}", hint=_cure(health, spins)
         )
-    unsent = whole.failures.get(Failure.UNSENT, 0)
-    if unsent > validity.MOST_UNSENT * whole.count and late <= limit:
+    elif too_few:
         text = f"the connections were the bottleneck: {unsent:,} arrivals of {outcome.planned:,} found none that was free"
         yield Finding(Level.WARNING, text, hint=MORE_CONNECTIONS)
+
+
+def _is_full(health: Health, spins: bool, *, starved: bool) -> bool:
+    """Whether the generator had no time left. One that was *starved* of a processor read answers late, and so held on to the
+    connections that others found none of, though it took arrivals up on time.
+    """
+    waited = health.held or 0.0 if starved else 0.0
+    return health.cpu + waited > validity.MOST_CPU and not spins
 
 
 def _most_lateness(criteria: Iterable[Criterion]) -> float:

@@ -142,3 +142,15 @@ def test_connections_that_were_too_few_are_named_when_the_generator_was_on_time(
     (found,) = bottlenecks(outcome, ())
     assert found.message == "the connections were the bottleneck: 5 arrivals of 100 found none that was free"
     assert found.hint == MORE_CONNECTIONS
+
+
+def test_a_generator_that_waited_for_a_processor_is_named_though_it_found_no_connection() -> None:
+    """It read the answers late, so the connections were its own to give back: more of them would not help."""
+    from gates.load.failure import Failure
+
+    outcome = late(Health(0.2, 0.0, 0.0, "timerfd", 0.75), by=0.0)
+    assert list(bottlenecks(outcome, ())) == []
+    outcome.failure[:5] = Failure.UNSENT
+    (found,) = bottlenecks(outcome, ())
+    assert "used 20% of a core and waited for one for 75% of the time" in found.message
+    assert found.hint == OF_ITS_OWN
