@@ -196,7 +196,8 @@ class Scenario(Settings):
             return
         whole = recording.lasting / arrivals.speed
         if arrivals.for_ is not None and arrivals.for_ > whole:
-            yield mistake(f"the recording lasts {whole:g} s at this speed", ("arrivals", "for"), arrivals.for_)
+            text = f"the recording lasts {whole:g} s at this speed; expected at most that, or no `for`"
+            yield mistake(text, ("arrivals", "for"), arrivals.for_)
         if (rate := len(recording.times) / whole) > HIGHEST_RATE:
             yield mistake(f"{rate:,.0f} requests a second; expected at most {HIGHEST_RATE:,}", ("arrivals",), rate)
 

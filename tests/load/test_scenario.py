@@ -112,7 +112,7 @@ SHAPES = [
     ("soak, rate: 9/s, for: 2 d", "less than or equal to 86400"),
     ("replay, file: none.csv", "none.csv: the file is not there"),
     ("replay, file: there.csv, speed: 0", "greater than 0"),
-    ("replay, file: there.csv, for: 1 h", "the recording lasts 6 s at this speed"),
+    ("replay, file: there.csv, for: 1 h", "the recording lasts 6 s at this speed; expected at most that, or no `for`"),
     ("replay, file: there.csv, rate: 5/s", "unknown key"),
     ("replay, file: other.csv", "the recording has the flow 'pang', which the mix does not have; did you mean 'ping'?"),
     ("replay, file: wrong.csv", "wrong.csv:3:1: this arrival comes before the one above it"),
