@@ -124,7 +124,7 @@ def connected(scale: Scale) -> Iterator[Any]:
     with dask.config.set(_LOCAL), _interrupts_held():
         cluster = distributed.LocalCluster(
             n_workers=scale.workers, threads_per_worker=1, processes=True, host="127.0.0.1", dashboard_address=None,
-            memory_limit=0,
+            memory_limit=0, scheduler_kwargs={"dashboard_address": ANY_PORT},
         )  # fmt: skip
     with cluster, distributed.Client(cluster, set_as_default=False) as client:
         yield client
@@ -142,6 +142,8 @@ def _interrupts_held() -> Iterator[None]:
 
 
 # What would move a slice, run it again, or take time from it.
+# without a dashboard the scheduler still serves its own pages, at port 8787 unless it is told another
+ANY_PORT = "127.0.0.1:0"
 _LOCAL = {
     "distributed.scheduler.allowed-failures": 0,
     "distributed.scheduler.work-stealing": False,

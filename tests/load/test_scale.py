@@ -94,6 +94,15 @@ def test_two_workers_carry_one_load_to_the_last_arrival(url: str) -> None:
 
 
 @pytest.mark.end_to_end
+def test_two_clusters_stand_beside_each_other() -> None:
+    """A scheduler takes any port for its pages: with one for all, the second of two runs would warn, which is an error here."""
+    from gates.load.scaled import connected
+
+    with connected(Scale(workers=1)) as first, connected(Scale(workers=1)) as second:
+        assert first.scheduler.address != second.scheduler.address
+
+
+@pytest.mark.end_to_end
 def test_a_worker_that_is_killed_makes_the_run_inconclusive_and_is_named(url: str) -> None:
     """Half of a load is no load: nothing is handed back, whatever the other half measured."""
     from dataclasses import replace
