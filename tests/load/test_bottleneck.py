@@ -154,3 +154,12 @@ def test_a_generator_that_waited_for_a_processor_is_named_though_it_found_no_con
     (found,) = bottlenecks(outcome, ())
     assert "used 20% of a core and waited for one for 75% of the time" in found.message
     assert found.hint == OF_ITS_OWN
+
+
+def test_how_late_the_generator_was_is_part_of_every_latency() -> None:
+    """A clock that starts when an arrival is taken up, or sent, hides it: in the rows kept or in what is measured."""
+    outcome = late(Health(0.1, 0.0, 0.0, "timerfd", 0.0), by=0.5)
+    assert outcome.latency == pytest.approx(0.51)
+    assert outcome.service == pytest.approx(0.01)
+    assert outcome.select().latency.quantile(0.5) == pytest.approx(0.51)
+    assert outcome.select().service.quantile(0.5) == pytest.approx(0.01)
