@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from gates.errors import Exit
     from gates.model import Drill
 
+OWN_DRILLS = "drills for gates of your own come from a package with the entry point `gates.drills`; see CONTRIBUTING.md"
+
 
 @click.command("drill")
 @click.argument("names", nargs=-1, metavar="[NAME]...")
@@ -49,7 +51,7 @@ def drill_command(
     drills = fitting(flattened(registry.plugins(registry.DRILLS)), values, root, names)
     chosen = tuple(drill for drill in drills if gate in (None, drill.base.gate))
     if not chosen:
-        raise NothingSelectedError(f"no drill fits{f' the gate {gate!r}' if gate else ''}", location=spec)
+        raise NothingSelectedError(f"no drill fits{f' the gate {gate!r}' if gate else ''}", location=spec, hint=OWN_DRILLS)
     if listing:
         _list(chosen, as_json)
         return

@@ -182,8 +182,15 @@ def _criterion(criterion: Criterion, result: GateResult, own: frozenset[str]) ->
         )
     if outcome is Outcome.FAIL and criterion.built_in:
         outcome = Outcome.INCONCLUSIVE
-    each = tuple(single for (single, _), _ in judged)
+    each = tuple(_standing(single, criterion, result) for (single, _), _ in judged)
     return CriterionReport(criterion, outcome, _disposition(criterion), decisive, found, each)
+
+
+def _standing(outcome: Outcome, criterion: Criterion, result: GateResult) -> Outcome:
+    """What *outcome* of one measurement is worth: no pass when the gate did not complete, no failure when built in."""
+    stopped = outcome is Outcome.PASS and result.execution is not Execution.COMPLETED
+    built_in = outcome is Outcome.FAIL and criterion.built_in
+    return Outcome.INCONCLUSIVE if stopped or built_in else outcome
 
 
 def _measurements(criterion: Criterion, result: GateResult) -> tuple[Measurement, ...]:

@@ -128,13 +128,16 @@ def test_a_built_in_criterion_is_at_worst_inconclusive() -> None:
     bad = Measurement("valid.unsent", 0.5, Unit.RATIO, 100, Interval(0.4, 0.6, 0.95, "clopper-pearson"))
     report = judge_gate(gate(P99, VALID), result(p99(0.1, 0.1, 0.1), bad))
     assert report.outcome is Outcome.INCONCLUSIVE
+    assert report.criteria[1].outcomes == (Outcome.INCONCLUSIVE,), "its row in the report says otherwise"
 
 
 def test_a_gate_that_did_not_complete_keeps_its_proven_breach_and_loses_its_passes() -> None:
     """What was proven stands; what would pass is inconclusive."""
     early = {"execution": Execution.TIMED_OUT, "reason": "60 s are over"}
     assert judge_gate(gate(), result(p99(0.4, 0.3, 0.5), **early)).outcome is Outcome.FAIL
-    assert judge_gate(gate(), result(p99(0.1, 0.1, 0.1), **early)).outcome is Outcome.INCONCLUSIVE
+    lost = judge_gate(gate(), result(p99(0.1, 0.1, 0.1), **early))
+    assert lost.outcome is Outcome.INCONCLUSIVE
+    assert lost.criteria[0].outcomes == (Outcome.INCONCLUSIVE,), "its row in the report says otherwise"
 
 
 def test_an_error_finding_keeps_a_gate_from_passing() -> None:
