@@ -62,7 +62,7 @@ def test_ctrl_c_keeps_what_was_measured_and_says_that_it_was_interrupted(tmp_pat
     )  # fmt: skip
     assert process.stderr is not None
     for line in process.stderr:
-        if "1 s" in line and "done" in line:
+        if "1 s" in line and "errors" in line:
             process.send_signal(signal.SIGINT)
             break
     output, _ = process.communicate(timeout=10)
@@ -133,7 +133,7 @@ def test_ctrl_c_in_a_terminal_stops_all_processes_of_a_load_in_order(tmp_path: P
     ) as process:  # fmt: skip
         assert process.stderr is not None
         for line in process.stderr:
-            if "done" in line:
+            if " errors " in line:
                 os.killpg(process.pid, signal.SIGINT)
                 break
         output, _ = process.communicate(timeout=60)
