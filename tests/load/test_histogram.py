@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import struct
-import time
 import zlib
 
 import numpy as np
@@ -170,32 +169,3 @@ def test_bytes_that_are_no_histogram_are_told_and_never_half_read(encoded: bytes
     """A wrong cookie, a cut, a bomb, an impossible layout, counts beyond the buckets."""
     with pytest.raises(HistogramError, match=problem):
         Histogram.decode(encoded)
-
-
-@pytest.mark.end_to_end
-def test_recording_is_15_times_cheaper_than_the_package() -> None:
-    """A list's append and a count of four thousand at a time, against a call of the package for each, in processor time."""
-    recorded = np.random.default_rng(1).lognormal(7, 1, 20_000).astype(np.int64).tolist()
-    assert min(_cost_of_package(recorded) for _ in range(3)) >= 15 * min(_cost_of_batches(recorded) for _ in range(5))
-
-
-def _cost_of_package(recorded: list[int]) -> float:
-    other = theirs([])
-    began = time.thread_time()
-    for value in recorded:
-        other.record_value(value)
-    return time.thread_time() - began
-
-
-def _cost_of_batches(recorded: list[int]) -> float:
-    histogram, batch = Histogram(), list[int]()
-    began = time.thread_time()
-    append = batch.append
-    for start in range(0, len(recorded), 4000):
-        for value in recorded[start : start + 4000]:
-            append(value)
-        histogram.record(batch)
-        batch.clear()
-    cost = time.thread_time() - began
-    assert histogram.total == len(recorded)
-    return cost
