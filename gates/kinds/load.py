@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import os
-import shlex
 import shutil
 import time
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
+from contextlib import ExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -17,7 +17,9 @@ from gates import codec
 from gates.errors import GatesError
 from gates.fields import Duration, Rate, Settings
 from gates.kinds import stored
+from gates.kinds.alone import alone
 from gates.kinds.failure import failed_to_run
+from gates.kinds.interruption import asked_to_stop, measured_for
 from gates.load.knee import METRICS as KNEE
 from gates.load.knee import Knee, Objectives, check_knee, find_knee, most_lateness, only_until
 from gates.load.metrics import catalogue
@@ -45,6 +47,8 @@ START_AND_STOP = 4.0
 SUSTAINED = 3.0
 CUT_SHORT = ("requests.count",)
 """What a run that ended itself has less of, whatever the target did."""
+INTERRUPTED = (*CUT_SHORT, "throughput", "generator.sent", "generator.done", *sorted(stored.GUARDS))
+"""What one that was ended from outside has less of, or can not set against whole runs: its highest rates may not have come."""
 PART_SUSTAINED = 0.1
 """Of the arrivals' time, and at least so many seconds a breach must last: hardly anything that it stops would have passed."""
 
@@ -74,7 +78,7 @@ class LoadSettings(Settings):
     `scenario` is a path; `rate` and `for` take the place of the scenario's own; `knee` holds the objectives of its steps, for
     `knee.rate`; `proxy` seeds defects into a share of the responses and `drag` is processor time that every arrival costs the
     generator, both for drills; `stop` says how long a breach must last that ends the run;
-    `scale` spreads the load over workers, `local:2` or those of `dask://HOST:PORT`.
+    `scale` spreads the load over workers, `local:2` or those of `dask://HOST:PORT`, and can't be stopped at a breach.
     """
 
     scenario: str
@@ -108,6 +112,7 @@ class LoadKind:
         if scenario.faults or scenario.invariants:
             context.error("scenario", "it has faults or invariants, which a load gate ignores", "use `kind: validation`")
         _check_endpoints(load, context)
+        _check_stop(settings, context)
         stored.check_stored(context.criteria, context.root)
         check_resources(context.criteria, context)
         check_knee(load, settings.knee, context)
@@ -121,7 +126,7 @@ class LoadKind:
                 "proxy": settings.proxy.injection() if settings.proxy else None,
                 "knee": limits,
                 "drag": settings.drag or 0.0,
-                "stop_after": settings.stop.seconds(load),
+                "stop_after": 0.0 if settings.scale else settings.stop.seconds(load),
                 "scale": settings.scale,
             },
             built_in=valid_criteria(
@@ -138,7 +143,8 @@ class LoadKind:
         """Start the target, offer the load, measure."""
         started, began = datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%S.%fZ"), time.monotonic()
         try:
-            return _Gate(request, started, began).run()
+            with ExitStack() as until_the_end:
+                return _Gate(request, started, began, until_the_end).run()
         except GatesError as error:
             return failed_to_run(request, error, started, time.monotonic() - began)
 
@@ -146,12 +152,14 @@ class LoadKind:
 class _Gate:
     """One run of a load gate."""
 
-    def __init__(self, request: Request, started: str, began: float) -> None:
+    def __init__(self, request: Request, started: str, began: float, until_the_end: ExitStack) -> None:
         self.request = request
         self.plan = codec.from_json(LoadPlan, request.gate.settings["load"])
         self.folder = Path(request.folder)
         self.lasting: dict[str, str] = {}
         self.guard: Guard | None = None
+        self.until_the_end = until_the_end
+        self.interrupted = ""
         self.started = started
         self.began = began
 
@@ -168,6 +176,7 @@ class _Gate:
             # what the gate started itself is gone when somebody reads its address
             self.lasting = {} if target.processes() or proxies else dict(target.endpoints)
             started: list[float] = []
+            told = self.until_the_end.enter_context(asked_to_stop())
             with Sampler(target.processes) as sampler:
                 outcome = offer(
                     self.plan,
@@ -177,11 +186,16 @@ class _Gate:
                     headers=target.headers,
                     on_start=started.append,
                     on_second=Watching(self.plan, into(self.folder), self._stretches()),
+                    stop=told,
+                    abandon=True,
                     guarded=self._guarded,
                     drag=self.request.gate.settings["drag"],
                 )
             taken = sampler.taken(started[0])
             deaths = _deaths(target)
+            self.interrupted = measured_for(outcome.end, self.plan.seconds) if told.is_set() else ""
+            if self.interrupted and not outcome.select().count:
+                raise KeyboardInterrupt
             tails = target.logs() if deaths else ()
         write_evidence(outcome, self.request.evidence)
         write_samples(taken, self.request.evidence)
@@ -210,6 +224,11 @@ class _Gate:
         of = f"{outcome.end:.1f} s of {show(self.plan.seconds, Unit.SECONDS)}"
         return f"stopped after {of}: {breach.criterion} was beyond its limit, proven from {breach.proven:.1f} s on"
 
+    def _execution(self, stopped: str) -> Execution:
+        if self.interrupted:
+            return Execution.CANCELLED
+        return Execution.STOPPED if stopped else Execution.COMPLETED
+
     def _keep_proxy_logs(self, target: RunningTarget) -> None:
         """What the proxy did is evidence of its own, written by another process than ours."""
         for log in target.proxy_logs.values():
@@ -232,12 +251,12 @@ class _Gate:
             clients = (*only_until(found.until, outcome, clients, self.request.seed), found.measurement)
         resources = measured(taken, phases, outcome.end)
         guards = stored.load_against_stored(self.request, clients)
-        stopped = self._stopped(outcome)
-        cut = dict.fromkeys(CUT_SHORT, stopped) if stopped else {}
+        stopped = self.interrupted or self._stopped(outcome)
+        cut = dict.fromkeys(INTERRUPTED if self.interrupted else CUT_SHORT if stopped else (), stopped)
         of_flows = [c for c in criteria if c.selector == ALL and c.metric not in stored.GUARDS | RESOURCES]
         return GateResult(
             self.request.gate.name,
-            Execution.STOPPED if stopped else Execution.COMPLETED,
+            self._execution(stopped),
             self.started,
             time.monotonic() - self.began,
             measurements=tuple(
@@ -264,22 +283,8 @@ class _Gate:
 
     def _steps(self, outcome: Outcome) -> tuple[str, ...]:
         seconds = os.path.relpath(self.request.evidence / "seconds.csv", self.request.root)
-        urls = addresses(self.lasting) + self._headers()
-        command = (
-            f"{self.request.command} load {shlex.quote(self.plan.scenario)} {urls}"
-            f"{_amount(self.plan)}{_profile(self.request.profile)} --seed {self.request.seed}{self._scale()}"
-        )
-        alone = command if self.lasting else f"against one that you started: {command}"
-        return (f"look at {seconds} for when it happened", alone) if outcome.due else (alone,)
-
-    def _scale(self) -> str:
-        scale = self.request.gate.settings.get("scale")
-        return f" --scale {scale}" if scale else ""
-
-    def _headers(self) -> str:
-        """The options of `gates load` that give the target's headers, as they were written: no secret is filled in."""
-        given = self.request.gate.target.settings.get("headers", {}) if self.request.gate.target else {}
-        return "".join(f" --header {shlex.quote(f'{name}: {value}')}" for name, value in given.items())
+        command = alone(self.request, self.plan, self.lasting)
+        return (f"look at {seconds} for when it happened", command) if outcome.due else (command,)
 
 
 def _sentences(stopped: str, found: Knee | None, outcome: Outcome) -> Iterator[str]:
@@ -289,26 +294,6 @@ def _sentences(stopped: str, found: Knee | None, outcome: Outcome) -> Iterator[s
     if found:
         yield found.text
     yield summarised(outcome)
-
-
-def _amount(plan: LoadPlan) -> str:
-    """The options of `gates load` that give exactly this rate and time; a replay has its own."""
-    rate, seconds = (repr(float(number)).removesuffix(".0") for number in (plan.rate, plan.seconds))
-    return "" if plan.replay else f" --rate {rate}/s --duration {seconds}s"
-
-
-def _profile(name: str) -> str:
-    """The option of `gates load` that takes the values of this profile, where it has one of its own."""
-    return f" --profile {name}" if name in ("standard", "full") else ""
-
-
-def addresses(urls: Mapping[str, str]) -> str:
-    """The options of `gates load` that name the target; where it ran at ports of its own, which the person has to fill in."""
-    if not urls:
-        return "--target http://127.0.0.1:PORT"
-    if len(urls) == 1:
-        return f"--target {shlex.quote(next(iter(urls.values())))}"
-    return " ".join(f"--target {shlex.quote(f'{name}={url}')}" for name, url in urls.items())
 
 
 def summarised(outcome: Outcome) -> str:
@@ -345,3 +330,10 @@ def _check_endpoints(load: LoadPlan, context: KindContext) -> None:
         wanted = definition.get("endpoint", "any")
         if endpoints and wanted not in ("any", *endpoints):
             context.error("scenario", f"flow {name!r} goes to endpoint {wanted!r}", f"the target has {', '.join(endpoints)}")
+
+
+def _check_stop(settings: LoadSettings, context: KindContext) -> None:
+    """Report a load that is to be ended at a breach which nobody would see."""
+    if settings.scale and settings.stop.after not in (None, "never"):
+        text = "a load over workers is not ended at a sustained breach: no worker sees enough to prove it"
+        context.error("stop", text, "leave out `stop`, or `scale`")

@@ -63,6 +63,7 @@ def run_load(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
+    abandon: bool = False,
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
     drag: float = 0.0,
@@ -73,18 +74,22 @@ def run_load(
     That is at the latest `plan.timeout` seconds, and the longest time to think, after the last arrival. *record* keeps a
     `model.Operation` an arrival. *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before
     it; *on_second* a `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no
-    more arrivals start. *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later
-    what has no answer is abandoned. *drag* is a seeded defect: seconds of processor time that every arrival costs the
-    generator. The plan's set-up runs first and its teardown last, unless *given* is what another's set-up has captured. Raises
-    LoadError when a flow names an endpoint that is not there, a host has no address, or the set-up fails.
+    more arrivals start; with *abandon* it goes on as at a breach, else every answer is awaited as long as any may take.
+    *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later what has no answer is
+    abandoned. *drag* is a seeded defect: seconds of processor time that every arrival costs the generator. The plan's set-up
+    runs first and its teardown last, unless *given* is what another's set-up has captured. Raises LoadError when a flow names
+    an endpoint that is not there, a host has no address, or the set-up fails.
     """
     arrivals = _scheduled(plan, endpoints, seed)
     keep, guard = partial(RowRecorder, record=record), guarded(arrivals) if guarded else None
     with prepared(plan, endpoints, seed=seed, headers=headers or {}, given=given) as preparation:
         variables = Variables(plan, seed=seed, given=preparation.captured)
         outcome = _ran(
-            _Run(plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, variables, drag)
-        )
+            _Run(
+                plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, variables, drag,
+                abandon=abandon,
+            )
+        )  # fmt: skip
     return replace(outcome, given=preparation.captured, problems=tuple(preparation.problems))
 
 
@@ -96,6 +101,7 @@ def tally_load(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
+    abandon: bool = False,
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
     drag: float = 0.0,
@@ -115,8 +121,9 @@ def tally_load(
     with prepared(plan, endpoints, seed=seed, headers=headers or {}, given=given) as preparation:
         variables = Variables(plan, seed=seed, given=preparation.captured)
         run = _Run(
-            plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, variables, drag, start
-        )
+            plan, endpoints, arrivals, seed, keep, on_start, on_second, stop, headers or {}, guard, variables, drag, start,
+            abandon=abandon,
+        )  # fmt: skip
         run.shares = shares(arrivals, whole)
         tally = _ran(run)
     return replace(tally, problems=tuple(preparation.problems))
@@ -176,6 +183,8 @@ class _Run(Generic[Left]):
         variables: Variables,
         drag: float = 0.0,
         start: Callable[[], float] | None = None,
+        *,
+        abandon: bool = False,
     ) -> None:
         self._plan = plan
         self._start = start
@@ -189,6 +198,7 @@ class _Run(Generic[Left]):
         self._on_start = on_start
         self._on_second = on_second
         self._stop = stop
+        self._abandon = abandon
         self._tls = tls(plan, endpoints)
         self._guard = guard if guard is not None and guard.watches else None
         self._look_at = LOOK
@@ -248,7 +258,7 @@ class _Run(Generic[Left]):
         due, pools, endpoint_of, dispatched = self._due, self._pools, self._endpoint_of, self._recorder.dispatched
         n = self._next
         last = min(len(due), n + MOST_AT_ONCE)
-        if self._broken < math.inf or (self._stop is not None and self._stop.is_set()):
+        if self._broken < math.inf or self._told_to_stop():
             return
         watched, dispatched_at = self._on_second is not None, time.monotonic()
         while n < last and due[n] <= (now := time.monotonic()):
@@ -266,7 +276,7 @@ class _Run(Generic[Left]):
 
     def _count_the_rest(self, end: float) -> None:
         """What a generator that was too slow never came to was never sent; what it was told to leave is not counted."""
-        told = self._broken < math.inf or (self._stop is not None and self._stop.is_set())
+        told = self._broken < math.inf or self._told_to_stop()
         while not told and self._next < len(self._due):
             self._recorder.dispatched[self._next] = end
             self._recorder.finish(self._next, end, Failure.UNSENT, 0, "the generator did not come to it before the end")
@@ -298,13 +308,15 @@ class _Run(Generic[Left]):
                 self._tell(now)
                 if now > latest or self._given_up(now):
                     return
-                if self._stop is not None and self._stop.is_set():
+                if self._told_to_stop():
                     latest = min(latest, now + patience)
                     if not self._open:
                         return
 
     def _given_up(self, now: float) -> bool:
-        """Whether the run is over because a criterion is broken for good, and the last answers had their time."""
+        """Whether the run is over before its time, and the last answers had theirs."""
+        if self._abandon and self._told_to_stop():
+            self._broken = min(self._broken, now)
         if self._broken < math.inf:
             return now > self._broken + LOOK or not self._open
         if self._guard is not None and self._next < len(self._due) and now - self._zero >= self._look_at:
@@ -312,6 +324,9 @@ class _Run(Generic[Left]):
             if self._guard.look(self._next, now - self._zero) is not None:
                 self._broken = now
         return False
+
+    def _told_to_stop(self) -> bool:
+        return self._stop is not None and self._stop.is_set()
 
     def _tell(self, now: float) -> None:
         second = int(now - self._zero)

@@ -243,7 +243,7 @@ def _measured(name: str, chosen: Selection, end: float, seed: int) -> tuple[floa
     from gates.load.statistics import clopper_pearson
 
     if name == ERRORS:
-        errors = chosen.count - chosen.right
+        errors = chosen.wrong
         return errors / chosen.count, clopper_pearson(errors, chosen.count)
     if not chosen.latency.count:  # nothing but refusals: as long as the whole run, and over any limit
         return end, Interval(end, end, LEVEL, METHOD)

@@ -28,6 +28,7 @@ def offer(
     on_start: Callable[[float], None] | None = None,
     on_second: Callable[[SecondReport], None] | None = None,
     stop: threading.Event | None = None,
+    abandon: bool = False,
     headers: Mapping[str, str] | None = None,
     guarded: Callable[[Schedule], Guard] | None = None,
     drag: float = 0.0,
@@ -39,7 +40,17 @@ def offer(
     if scale is not None:
         from gates.load.scaled import run_scaled
 
-        return run_scaled(plan, endpoints, scale, seed=seed, on_start=on_start, on_second=on_second, stop=stop, headers=headers)
+        return run_scaled(
+            plan,
+            endpoints,
+            scale,
+            seed=seed,
+            on_start=on_start,
+            on_second=on_second,
+            stop=stop,
+            abandon=abandon,
+            headers=headers,
+        )
     from gates.load.engine import run_load, tally_load
 
     runner: Callable[..., Outcome] = run_load if plan.arrivals <= MOST_ROWS else tally_load
@@ -50,6 +61,7 @@ def offer(
         on_start=on_start,
         on_second=on_second,
         stop=stop,
+        abandon=abandon,
         headers=headers,
         guarded=guarded,
         drag=drag,

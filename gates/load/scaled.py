@@ -60,6 +60,7 @@ def run_scaled(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
+    abandon: bool = False,
     headers: Mapping[str, str] | None = None,
     lead: float = LEAD,
 ) -> Tally:
@@ -71,7 +72,7 @@ def run_scaled(
     with connected(scale) as client:
         return run_on(
             client, found_workers(client), plan, endpoints, seed=seed, on_start=on_start, on_second=on_second, stop=stop,
-            headers=headers, lead=lead,
+            abandon=abandon, headers=headers, lead=lead,
         )  # fmt: skip
 
 
@@ -85,6 +86,7 @@ def run_on(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
+    abandon: bool = False,
     headers: Mapping[str, str] | None = None,
     lead: float = LEAD,
 ) -> Tally:
@@ -94,7 +96,7 @@ def run_on(
         raise ScaleError(f"{plan.arrivals} arrivals are too few for {len(workers)} workers")
     run = _Run(client, workers, secrets.token_hex(8), stop or threading.Event(), on_second)
     with prepared(plan, endpoints, seed=seed, headers=headers or {}) as preparation:
-        tally = run.perform(plan, endpoints, headers or {}, seed, lead, on_start, preparation.captured)
+        tally = run.perform(plan, endpoints, headers or {}, seed, lead, on_start, preparation.captured, abandon=abandon)
     if tally.schedule_hash != wanted or tally.planned != plan.arrivals:
         raise ScaleError(
             f"{plan.arrivals:,} arrivals of the schedule {wanted[:16]} were planned, and the workers had {tally.planned:,} of"
@@ -112,7 +114,9 @@ def connected(scale: Scale) -> Iterator[Any]:
     try:
         dask, distributed = import_module("dask"), import_module("distributed")
     except ImportError:
-        raise ScaleError("scaling out needs dask", hint="install readiness-gates[scale]") from None
+        raise ScaleError(
+            "a load over workers needs the extra `scale`, which is not installed", hint='pip install "readiness-gates[scale]"'
+        ) from None
     if scale.address:
         try:
             client = distributed.Client(scale.address, timeout=10, set_as_default=False)
@@ -220,9 +224,11 @@ class _Run:
         lead: float,
         on_start: OnStart | None,
         captured: Mapping[str, str],
+        *,
+        abandon: bool,
     ) -> Tally:
         slices = [
-            worker.Slice(self._name, k, len(self._workers), plan, endpoints, headers, seed, PATIENCE, captured)
+            worker.Slice(self._name, k, len(self._workers), plan, endpoints, headers, seed, PATIENCE, captured, abandon)
             for k in range(len(self._workers))
         ]
         futures = [

@@ -21,7 +21,8 @@ from gates.load.tally import Tally
 class Slice:
     """Arrivals k, k + n, k + 2n, ... of *plan*'s schedule.
 
-    *patience* is how long the start is waited for, in seconds; *captured* is of the set-up, which ran once and elsewhere.
+    *patience* is how long the start is waited for, in seconds; *captured* is of the set-up, which ran once and elsewhere; with
+    *abandon* a slice that is stopped does not wait for its last answers.
     """
 
     run: str
@@ -33,6 +34,7 @@ class Slice:
     seed: int
     patience: float
     captured: Mapping[str, str] = field(default_factory=dict)
+    abandon: bool = False
 
 
 @dataclass(slots=True)
@@ -74,6 +76,7 @@ def perform(given: Slice) -> Tally:
             part=(given.k, given.n),
             start=start,
             stop=job.stop,
+            abandon=given.abandon,
             on_second=job.seconds.append,
         )
     finally:

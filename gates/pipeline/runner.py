@@ -40,6 +40,9 @@ from gates.quantity import show
 STRIPPED = ("GATES_", "GITHUB_", "RUNNER_", "ACTIONS_", "INPUT_", "NOX_")
 JUMP = 1.0  # seconds between wall clock and monotonic clock that count as a jump
 GRACE = 3.0
+TURN = 0.01
+LAST = 1.0
+"""Of the grace, in seconds, what those have at least that a gate leaves behind."""
 ENDED = (Execution.COMPLETED, Execution.STOPPED)
 """Gates that came to their end by themselves."""
 
@@ -159,7 +162,8 @@ class Runner:
         self.told(f"began {process.pid}")
         begin, wall = time.monotonic(), time.time()
         execution, reason = self._watch(gate, process, begin + gate.limit)
-        left = tree.end(token, (process.pid,), grace=0.0 if self.stop.hurried else GRACE)
+        grace = self._told_to_end(process) if reason else GRACE
+        left = tree.end(token, (process.pid,), grace=0.0 if self.stop.hurried else grace)
         code = process.wait()
         self.told(f"ended {process.pid}")
         seconds = time.monotonic() - begin
@@ -174,17 +178,28 @@ class Runner:
             return Execution.CANCELLED, self.stop.reason
         return Execution.TIMED_OUT, f"it took longer than its limit of {show(gate.limit, Unit.SECONDS)} and was ended"
 
+    def _told_to_end(self, process: subprocess.Popen[bytes]) -> float:
+        """Tell the gate alone that it is to end: it keeps what it measured while its target is still there. The grace left."""
+        patience = time.monotonic() + GRACE
+        process.terminate()
+        while process.poll() is None and not self.stop.hurried and time.monotonic() < patience:
+            time.sleep(TURN)
+        return max(LAST, patience - time.monotonic())
+
     def _take(self, gate: PlannedGate, ended: Ended, started: str, attempt: int) -> GateResult:
         place = self.folder.gate(gate.name)
         found = left_result(place, gate)
-        reason = ended.reason or self._problem(gate, found, ended.code)
-        if isinstance(found, str) or reason:
+        problem = self._problem(gate, found, ended.code)
+        reason = ended.reason or problem
+        if isinstance(found, str) or problem or (ended.reason and not _kept(found)):
             set_aside(place)
             execution = ended.execution if ended.reason else Execution.FAILED_TO_RUN
             result = without_result(
                 gate, execution, reason, started=started, seconds=ended.seconds, attempt=attempt, log=place.output
             )
             return replace(result, findings=(*result.findings, *_observed(ended)))
+        if ended.reason:
+            found = replace(found, execution=ended.execution, reason=f"{ended.reason}, {found.reason}")
         exhibits = found.exhibits
         if found.execution not in ENDED and not any(isinstance(exhibit, LogTail) for exhibit in exhibits):
             tail = log_tail(place.output)
@@ -238,6 +253,11 @@ def machine_at_fault(report: GateReport) -> bool:
     if result is None or result.execution is not Execution.COMPLETED or any(c.outcome is Outcome.FAIL for c in report.criteria):
         return False
     return any(c.criterion.machine and c.outcome is Outcome.INCONCLUSIVE and c.measurements for c in report.criteria)
+
+
+def _kept(result: GateResult) -> bool:
+    """Whether a gate that was told to end says itself that *result* is what it had until then."""
+    return result.execution is Execution.CANCELLED and bool(result.measurements)
 
 
 def _whom(holders: Sequence[Holder]) -> str:

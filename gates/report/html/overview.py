@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from gates.model import Execution, GateReport, Report, Rule
+from gates.model import Execution, GateReport, Outcome, Report, Rule
 from gates.report import reading
 from gates.report.html.parts import bare_sign, breaking, head
 from gates.report.html.plots import bar
@@ -60,7 +60,8 @@ def _took(gate: GateReport) -> str:
 
 
 def _against(gate: GateReport, found: reading.Reading | None) -> str:
-    if found is None or found.measurement is None or gate.execution not in (Execution.COMPLETED, Execution.STOPPED):
+    ended = gate.execution in (Execution.COMPLETED, Execution.STOPPED) or gate.outcome is Outcome.FAIL
+    if found is None or found.measurement is None or not ended:
         return f'<span class="quiet">{text(gate.reason)}</span>'
     measurement, comparison, criterion = found.measurement, found.comparison, found.report.criterion
     value = f'<span class="{found.report.outcome.value}">{text(reading.value_of(measurement, criterion.rule))}</span>'
