@@ -204,7 +204,8 @@ def _added(members: list[Sample]) -> Sample:
 
     return replace(
         members[0],
-        cpu=sum(each.cpu for each in members),
+        # the same ticks added in another order are the same time
+        cpu=round(sum(each.cpu for each in members), 6),
         rss=sum(each.rss for each in members),
         threads=sum(each.threads for each in members),
         files=added("files"),

@@ -285,13 +285,15 @@ class _Run:
         for k, (future, there) in enumerate(zip(futures, self._workers, strict=True)):
             if future.status == "finished":
                 continue
-            if there.address not in alive or future.status in ("cancelled", "lost"):
+            failed = future.exception(timeout=10) if future.status == "error" else None
+            # which of the two is seen first when a worker dies, its absence or what became of its slice, is chance
+            if there.address not in alive or future.status in ("cancelled", "lost") or _died(failed):
                 raise ScaleError(
                     f"{self._named(k)} was lost: the load was smaller than planned, and what is left of it is no measurement",
                     hint="look at that worker's log; a killed worker is most often one without memory",
                 )
-            if future.status == "error":
-                raise ScaleError(f"{self._named(k)} failed: {future.exception(timeout=10)}")
+            if failed is not None:
+                raise ScaleError(f"{self._named(k)} failed: {failed}")
 
     def _call(self, k: int, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call *function* in worker *k*, beside its slice; None when it is gone, which `_check` sees."""
@@ -327,6 +329,11 @@ class _Run:
             if not future.done():
                 self._call(k, worker.stop)
         self._client.cancel(futures, force=True)
+
+
+def _died(failed: BaseException | None) -> bool:
+    """Whether what became of a slice is that its worker died."""
+    return isinstance(failed, import_module("distributed").KilledWorker)
 
 
 def _together(reports: list[SecondReport]) -> SecondReport:

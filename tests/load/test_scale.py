@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Iterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -122,6 +123,23 @@ def test_a_worker_that_is_killed_makes_the_run_inconclusive_and_is_named(url: st
         ) as raised:
             run_on(client, workers, replace(PLAN, seconds=20.0), {"main": url}, seed=4, on_start=kill, lead=LEAD)
     assert raised.value.code == 3
+
+
+def test_a_worker_that_died_is_lost_also_where_its_slice_is_told_first() -> None:
+    """The scheduler fails a slice and takes the worker from its list one after the other; a look may fall between."""
+    from distributed import KilledWorker
+
+    from gates.load.scaled import Worker, _Run
+
+    there = Worker("tcp://127.0.0.1:1", "1", 0.0, 0.0)
+    client = SimpleNamespace(nthreads=lambda: {there.address: 1})
+    died = SimpleNamespace(status="error", exception=lambda timeout: KilledWorker("slice-0", SimpleNamespace(), 0))
+    broke = SimpleNamespace(status="error", exception=lambda timeout: ValueError("no such endpoint"))
+    run = _Run(client, [there], "r", threading.Event(), None)
+    with pytest.raises(ScaleError, match=r"worker 1 \(tcp://127.0.0.1:1\) with slice 1 of 1 was lost"):
+        run._check([died])
+    with pytest.raises(ScaleError, match=r"slice 1 of 1 failed: no such endpoint"):
+        run._check([broke])
 
 
 @pytest.mark.end_to_end
