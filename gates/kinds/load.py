@@ -120,6 +120,7 @@ class LoadKind:
         of_the_load = [each for each in context.criteria if each.metric not in stored.GUARDS | RESOURCES]
         check_phases(load.phases, [each for each in context.criteria if each.metric not in stored.GUARDS], context)
         check_selectors(load, of_the_load, context)
+        _check_drag(settings, context)
         return KindPlan(
             settings={
                 "load": codec.to_json(load),
@@ -320,6 +321,13 @@ def _problems(outcome: Outcome) -> tuple[Finding, ...]:
 
 def _ending(code: int) -> str:
     return f"was ended by signal {-code}" if code < 0 else f"ended with exit code {code}"
+
+
+def _check_drag(settings: LoadSettings, context: KindContext) -> None:
+    """Report a seeded defect that no worker would have: a drill with it would see a generator that is quick."""
+    if settings.scale and settings.drag:
+        text = "a generator over workers is not slowed: `drag` holds up one of a single process only"
+        context.error("drag", text, "leave out `drag`, or `scale`")
 
 
 def _check_endpoints(load: LoadPlan, context: KindContext) -> None:

@@ -394,6 +394,15 @@ def test_a_load_over_workers_without_the_extra_is_inconclusive_and_names_it(
     assert "the extra `scale`" in report.reason
 
 
+def test_a_seeded_slowness_that_no_worker_would_have_is_refused_at_its_line(tmp_path: Path) -> None:
+    """With what to do, before anything runs; a drill that seeded nothing would look like one that caught nothing."""
+    with pytest.raises(SpecErrors, match="`drag` holds up one of a single process only") as caught:
+        planned(tmp_path, "{errors.ratio: {below: 5 %}}", settings="scale: local:2\n    drag: 20 ms")
+    (problem,) = caught.value.problems
+    assert problem.location.endswith("readiness.yaml:10:11")
+    assert problem.hint == "leave out `drag`, or `scale`"
+
+
 def test_a_place_for_workers_that_is_none_is_told_at_its_line(tmp_path: Path) -> None:
     """With what was expected, before anything runs."""
     with pytest.raises(SpecErrors, match="expected local:N with N from 1 to 64, or dask://HOST:PORT") as caught:
