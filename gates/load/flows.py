@@ -257,6 +257,12 @@ def dotted(flow: Flow) -> Iterator[tuple[tuple[str | int, ...], str]]:
         yield from ((place, name) for place, name in _wanted(content, where) if "." in name)
 
 
+def sent_files(flow: AnyFlow) -> Iterator[tuple[tuple[str | int, ...], str]]:
+    """Places in *flow* that name a file to send, and the file."""
+    steps = flow.steps if isinstance(flow, Flow) else ()
+    yield from ((("steps", n, "body_file"), step.body_file) for n, step in enumerate(steps) if step.body_file is not None)
+
+
 def longest_thought(flows: Mapping[str, Any]) -> float:
     """For how many seconds the user of one arrival may think, in any of *flows* as a plan has them."""
     steps = [Flow.model_validate(flow).steps for flow in flows.values() if "python" not in flow]

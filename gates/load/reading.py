@@ -12,7 +12,7 @@ from gates.load.feeds import read_table
 from gates.load.flows import AnyFlow, FlowsFile, registered_flows
 from gates.load.plan import LoadPlan
 from gates.load.recording import Recording, read_recording
-from gates.load.rows import content, digest
+from gates.load.rows import content, digest, unreadable
 from gates.load.scenario import Scenario, Sources, Surroundings, resolve
 
 T = TypeVar("T")
@@ -32,15 +32,16 @@ def read_scenario(path: str, reader: Reader, *, setting: str = "scenario") -> tu
     """The scenario at *path* and its plan.
 
     Flows are the scenario's own, then those of the files in `flows_from`, then those of plug-ins. Whatever *reader* raises for
-    a file that can't be used comes through; files of data raise BadFileError at file:line:column.
+    a file that can't be used comes through; files of data raise BadFileError at file:line:column, and where they can't be read
+    at all the scenario is wrong, at the key that names them.
     """
     flows: dict[str, AnyFlow] = registered_flows(reader.plugins(registry.FLOWS))
     sources = reader.read(path, Sources, setting=setting)
     for source in sources.flows_from:
         flows |= reader.read(source, FlowsFile, setting=setting).flows
     root = reader.root
-    tables = {name: read_table(root / file, file) for name, file in sources.tables.items()}
-    around = Surroundings(flows, _recording(sources.recording, root), tables)
+    tables = {name: read_table(root / file, file) for name, file in sources.tables.items() if not unreadable(root / file)}
+    around = Surroundings(flows, _recording(sources.recording, root), tables, root)
     scenario = reader.read(path, Scenario.knowing(around), setting=setting)
     plan = resolve(scenario, name=path)
     return scenario, replace(plan, files={**plan.files, **_bodies(plan, root)})
@@ -54,4 +55,4 @@ def _bodies(plan: LoadPlan, root: Path) -> dict[str, str]:
 
 
 def _recording(file: str, root: Path) -> Recording | None:
-    return read_recording(root / file, file) if file else None
+    return read_recording(root / file, file) if file and not unreadable(root / file) else None

@@ -47,6 +47,17 @@ def content(path: Path, name: str) -> bytes:
         raise BadFileError(f"the file can't be read: {error.strerror or error}", location=name) from None
 
 
+def unreadable(path: Path) -> str:
+    """Why the file at *path* can't be read and what to do, for whoever names it; empty when it can."""
+    try:
+        with path.open("rb"):
+            return ""
+    except FileNotFoundError:
+        return "the file is not there; check the path, which is relative to the repository"
+    except OSError as error:
+        return f"the file can't be read: {error.strerror or error}"
+
+
 def digest(data: bytes) -> str:
     """sha256 of *data*, in hex."""
     return hashlib.sha256(data).hexdigest()

@@ -6,6 +6,7 @@ from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -14,6 +15,7 @@ from pydantic_core import InitErrorDetails
 from gates.errors import GatesError
 from gates.fields import WITH_UNITS, Duration, Settings
 from gates.load.arrivals import HIGHEST_RATE, Arrivals, Constant, Replayed, Shape
+from gates.load.attachments import unreadable_files
 from gates.load.curve import Piece
 from gates.load.feeds import GIVEN, FeedSettings, Table, exhausted
 from gates.load.flows import AnyFlow, Flow, Name, PythonFlow, dotted
@@ -67,11 +69,13 @@ class Surroundings:
         flows: those from files and plug-ins.
         recording: what the file of a replay holds.
         tables: what the files of feeds hold.
+        root: what paths are relative to; None where files are not looked for.
     """
 
     flows: Mapping[str, AnyFlow] = field(default_factory=dict)
     recording: Recording | None = None
     tables: Mapping[str, Table] = field(default_factory=dict)
+    root: Path | None = None
 
 
 class Scenario(Settings):
@@ -103,7 +107,9 @@ class Scenario(Settings):
 
     @model_validator(mode="after")
     def _makes_sense(self) -> Scenario:
-        mistakes = [*self._unknown_flows(), *self._recorded_flows(), *self._too_much(), *self._unknown_names()]
+        mistakes = list(unreadable_files(self, self.around.root)) if self.around.root else []
+        if not mistakes:
+            mistakes = [*self._unknown_flows(), *self._recorded_flows(), *self._too_much(), *self._unknown_names()]
         if not mistakes:
             mistakes = list(self._can_not_be(resolve(self)))
         if mistakes:

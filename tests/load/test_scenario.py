@@ -231,11 +231,41 @@ def test_the_rows_of_a_feed_are_enough_or_the_change_is_refused(tmp_path: Path) 
     assert codec.loads(codec.dumps(plan), LoadPlan) == plan
 
 
+@pytest.mark.parametrize(
+    ("old", "new", "key", "at"),
+    [
+        ("", "", "feeds.users.file", "users.csv"),
+        ("{rate: 120/min, for: {quick: 20 s, full: 5 min}}", "{shape: replay, file: old.csv}", "arrivals.file", "old.csv"),
+        (STEP, "body_file: a.bin", "flows.own.steps.0.body_file", "a.bin"),
+        ("feeds:", "setup: {steps: [{path: /, body_file: a.bin}]}\nfeeds:", "setup.steps.0.body_file", "a.bin"),
+        ("feeds:", "teardown: {steps: [{path: /, body_file: a.bin}]}\nfeeds:", "teardown.steps.0.body_file", "a.bin"),
+        ("ping: 3", "sent: 3", "mix.sent", "sent: 3"),
+    ],
+)
+def test_a_file_that_is_not_there_is_told_at_the_key_that_names_it(
+    tmp_path: Path, old: str, new: str, key: str, at: str
+) -> None:
+    """With file, line and column of the scenario, and what to do; all of them at once."""
+    text = FED.replace(old, new)
+    with pytest.raises(SpecErrors) as caught:
+        read(tmp_path, text, flows={"sent": {"steps": [{"path": "/", "body_file": "a.bin"}]}, **PING})
+    told = {each.location: str(each) for each in caught.value.problems}
+    before = text[: text.index(at)]
+    found = told[f"scenario.yaml:{before.count(chr(10)) + 1}:{len(before) - before.rfind(chr(10))}"]
+    assert f"{key}: {'a.bin' if at == 'sent: 3' else at}: the file is not there; check the path" in found
+    assert any("users.csv: the file is not there" in each for each in told.values())
+
+
+def test_a_file_that_can_not_be_read_is_told_at_the_key_that_names_it(tmp_path: Path) -> None:
+    """A folder is no file of rows."""
+    (tmp_path / "users.csv").mkdir()
+    with pytest.raises(SpecErrors, match=r"scenario.yaml:8:23: .*the file can't be read: Is a directory"):
+        read(tmp_path, FED)
+
+
 def test_files_that_a_flow_sends_are_in_the_plan_by_their_digest(tmp_path: Path) -> None:
-    """One that is not there is named."""
+    """So that a run of the plan sends what was planned."""
     text = RIGHT.replace(STEP, "body_file: big.bin, chunked: true")
-    with pytest.raises(BadFileError, match="big.bin: the file is not there"):
-        read(tmp_path, text)
     (tmp_path / "big.bin").write_bytes(b"123")
     assert list(read(tmp_path, text).files) == ["big.bin"]
 
