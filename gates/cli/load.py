@@ -29,6 +29,14 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE = 0.1
+NOT_CLOSED = {
+    "--rate": "has no rate",
+    "--pacing": "has no arrivals to pace",
+    "--scale": "runs in one process",
+    "--out": "writes no files; --json prints all that it measures",
+    "--live": "is not drawn; -v says a line a second",
+}
+"""Options that make no sense with --closed, and why."""
 
 
 @click.command("load")
@@ -78,6 +86,8 @@ def load_command(
     from gates.load.scenario import changed
     from gates.load.watching import Watching
 
+    if closed:
+        _check_closed({"--rate": rate, "--pacing": pacing, "--scale": scale, "--out": out, "--live": live or None})
     endpoints, given = _endpoints(targets), _headers(headers)
     seconds = _number(duration, Unit.SECONDS, "--duration", " s")
     per_second = _number(rate, Unit.RATE, "--rate", "/s")
@@ -85,7 +95,7 @@ def load_command(
     plan = replace(plan, pacing=pacing or plan.pacing, ca=plan.ca if ca is None else ca)
     seed = secrets.randbits(32) if seed is None else seed
     if closed:
-        return int(_closed(plan, endpoints, seed, given, as_json, rate))
+        return int(_closed(plan, endpoints, seed, given, as_json))
     console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
     screen = _screen(live)
     watching = Watching(plan, screen.tell if screen else _told(live), _stretches(plan))
@@ -203,14 +213,17 @@ def _open_loop(
     return offer(plan, endpoints, seed=seed, scale=scale, headers=headers, on_second=watching, stop=stop)
 
 
-def _closed(
-    plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str], as_json: bool, rate: str | None
-) -> Exit:
+def _check_closed(given: Mapping[str, object]) -> None:
+    """Refuse options that a closed loop would ignore; None is one that was not given."""
+    for option, why in NOT_CLOSED.items():
+        if given[option] is not None:
+            raise UsageError(f"a closed loop {why}", location=option, hint=f"leave out {option}, or --closed")
+
+
+def _closed(plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Mapping[str, str], as_json: bool) -> Exit:
     from gates.cli import closed
     from gates.load.closed import run_closed
 
-    if rate is not None:
-        raise UsageError("a closed loop has no rate", location="--rate", hint="leave out --rate, or --closed")
     console.talk(f"{plan.connections} connections ask again as soon as they are answered, for {plan.seconds:g} s, seed {seed}")
     outcome, interrupted = _run(
         lambda stop: run_closed(plan, endpoints, seed=seed, headers=headers, on_second=_tell, stop=stop)

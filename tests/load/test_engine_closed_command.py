@@ -11,7 +11,11 @@ import time
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 from odd_server import odd_server
+
+from gates.cli.load import load_command
+from gates.errors import UsageError
 
 ROOT = Path(__file__).parents[2]
 SCENARIO = """
@@ -51,14 +55,23 @@ def test_a_closed_loop_prints_service_times_and_says_that_they_are_no_latency(tm
     assert "latency" not in json.dumps(told)
 
 
-@pytest.mark.end_to_end
-def test_a_closed_loop_has_no_rate(tmp_path: Path) -> None:
-    """Asked for both, the command says so and sends nothing."""
-    done = subprocess.run(
-        command(tmp_path, "http://127.0.0.1:1", "--closed", "--rate", "5/s"), capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 2
-    assert "a closed loop has no rate" in done.stderr
+@pytest.mark.parametrize(
+    ("option", "why"),
+    [
+        (("--rate", "5/s"), "--rate: a closed loop has no rate"),
+        (("--pacing", "spin"), "--pacing: a closed loop has no arrivals to pace"),
+        (("--scale", "local:2"), "--scale: a closed loop runs in one process"),
+        (("--out", "there"), "--out: a closed loop writes no files; --json prints all that it measures"),
+        (("--live",), "--live: a closed loop is not drawn; -v says a line a second"),
+    ],
+)
+def test_a_closed_loop_refuses_what_it_would_ignore(tmp_path: Path, option: tuple[str, ...], why: str) -> None:
+    """By the option's name, with what to do, before anything is sent or written."""
+    arguments = command(tmp_path, "http://127.0.0.1:1", "--closed", *option)[4:]
+    error = CliRunner().invoke(load_command, arguments).exception
+    assert isinstance(error, UsageError)
+    assert str(error) == f"{why}\n  leave out {option[0]}, or --closed"
+    assert not (tmp_path / "there").exists()
 
 
 @pytest.mark.end_to_end
