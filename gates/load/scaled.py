@@ -228,7 +228,19 @@ class _Run:
         abandon: bool,
     ) -> Tally:
         slices = [
-            worker.Slice(self._name, k, len(self._workers), plan, endpoints, headers, seed, PATIENCE, captured, abandon)
+            worker.Slice(
+                self._name,
+                k,
+                len(self._workers),
+                plan,
+                endpoints,
+                headers,
+                seed,
+                PATIENCE,
+                captured,
+                abandon,
+                self._on_second is not None,
+            )
             for k in range(len(self._workers))
         ]
         futures = [

@@ -22,7 +22,7 @@ class Slice:
     """Arrivals k, k + n, k + 2n, ... of *plan*'s schedule.
 
     *patience* is how long the start is waited for, in seconds; *captured* is of the set-up, which ran once and elsewhere; with
-    *abandon* a slice that is stopped does not wait for its last answers.
+    *abandon* a slice that is stopped does not wait for its last answers; only one that is *watched* keeps what `told` gives.
     """
 
     run: str
@@ -35,6 +35,7 @@ class Slice:
     patience: float
     captured: Mapping[str, str] = field(default_factory=dict)
     abandon: bool = False
+    watched: bool = False
 
 
 @dataclass(slots=True)
@@ -77,7 +78,7 @@ def perform(given: Slice) -> Tally:
             start=start,
             stop=job.stop,
             abandon=given.abandon,
-            on_second=job.seconds.append,
+            on_second=job.seconds.append if given.watched else None,
         )
     finally:
         del _JOBS[given.run, given.k]

@@ -197,6 +197,30 @@ def test_a_slice_that_is_told_its_start_too_late_does_not_run() -> None:
     assert "was told its start" in str(ended[0])
 
 
+def test_a_slice_that_nobody_watches_keeps_no_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They would pile up for as long as the load lasts."""
+    listening: list[Any] = []
+    monkeypatch.setattr("gates.load.engine.tally_load", lambda *_, on_second, **__: listening.append(on_second))
+    worker.perform(a_slice())
+    worker.perform(a_slice(watched=True))
+    assert [each is not None for each in listening] == [False, True]
+
+
+@pytest.mark.parametrize("on_second", [None, print])
+def test_slices_are_watched_when_somebody_listens(on_second: Any) -> None:
+    """Only then are workers asked for their seconds."""
+    from gates.load.scaled import Worker, run_on
+
+    class Taker:
+        """Of a cluster what takes a slice, and fails."""
+
+        def submit(self, function: Any, given: worker.Slice, **_: Any) -> None:
+            raise LookupError(given.watched)
+
+    with pytest.raises(LookupError, match=str(on_second is not None)):
+        run_on(Taker(), [Worker("tcp://a:1", "w", 0, 0)], PLAN, {"main": "http://127.0.0.1:1"}, seed=1, on_second=on_second)
+
+
 class _Cluster:
     """Of a cluster what is asked before a run."""
 
