@@ -75,6 +75,7 @@ def test_a_folder_that_is_not_there_is_an_error(repository: Path, capsys: pytest
     assert "error: nowhere: " in capsys.readouterr().err
 
 
+@pytest.mark.end_to_end
 def test_a_target_that_offers_no_such_fault_is_inconclusive(repository: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A server that somebody else started can't be paused; why stands in what is said."""
     path = repository / "readiness.yaml"

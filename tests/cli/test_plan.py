@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 SPEC = """\
 version: 1
 gates:
@@ -27,6 +29,7 @@ def plan(root: Path) -> str:
     return subprocess.run(command, cwd=root, capture_output=True, text=True, check=True).stdout
 
 
+@pytest.mark.end_to_end
 def test_a_plan_says_what_it_compares_with_or_what_it_lacks(tmp_path: Path) -> None:
     """A first commit, a second one, and a tree with changes; else it would be found out after the run."""
     for name, text in (("workflows/readiness.yaml", SPEC), ("suite/test_it.py", "")):

@@ -51,6 +51,7 @@ def test_a_file_that_the_defect_takes_away_is_gone_in_the_second_commit(tmp_path
     assert shown(tmp_path / "tree", "diff", "--name-status", "HEAD~1", "HEAD").split() == ["D", "src/gates/recovery/hedge.py"]
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("name", "changed"),
     [
@@ -66,6 +67,7 @@ def test_the_defect_is_what_the_second_commit_changes(tmp_path: Path, name: str,
     assert set(shown(tmp_path / "tree", "diff", "--name-only", "HEAD~1", "HEAD").split()) == changed
 
 
+@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("name", "more"), [("slower-by-5-percent", 300), ("slower-by-10-percent", 600), ("slower-by-50-percent", 3000)]
 )

@@ -18,6 +18,8 @@ from gates.faults.timeline import PlannedFault, play
 from gates.model import TargetPlan
 from gates.target import RunningTarget, running
 
+pytestmark = pytest.mark.end_to_end
+
 SERVER = """
 import http.server, sys
 http.server.ThreadingHTTPServer(("127.0.0.1", int(sys.argv[1])), http.server.SimpleHTTPRequestHandler).serve_forever()
@@ -75,7 +77,6 @@ def test_a_kill_that_has_no_effect_is_not_seen(target: RunningTarget, monkeypatc
     assert (observation.seen_start, observation.seen_end, observation.seen) == (None, None, False)
 
 
-@pytest.mark.end_to_end
 def test_a_timeline_keeps_its_times(target: RunningTarget) -> None:
     """Each fault is caused at its start and healed at its end, within what starting a process takes."""
     zero = time.monotonic()

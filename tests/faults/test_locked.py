@@ -24,6 +24,8 @@ from gates.faults.locked import _held
 from gates.faults.spec import FaultSpec, planned
 from gates.faults.timeline import PlannedFault, play
 
+pytestmark = pytest.mark.end_to_end
+
 LOCK = {"node": "main", "file": "ledger.db"}
 
 

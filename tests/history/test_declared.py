@@ -115,6 +115,7 @@ def test_a_price_that_was_overwritten_is_not_linearizable() -> None:
     assert "apple" in invariant.check(bad, None, None).findings[0].message
 
 
+@pytest.mark.end_to_end
 def test_a_search_that_was_given_up_is_no_pass() -> None:
     """Too many concurrent writes: nothing was checked, so a criterion over it is inconclusive."""
     crowd = [Operation(0, "set", "shop-a", "k", "ok", 0.0, 9.0, 200, {"item": "apple", "to": n}) for n in range(22)]

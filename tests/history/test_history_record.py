@@ -39,6 +39,7 @@ def operation(number: int) -> Operation:
     )
 
 
+@pytest.mark.end_to_end
 @given(st.lists(OPERATIONS, max_size=5))
 def test_what_is_written_is_read(tmp_path_factory: pytest.TempPathFactory, operations: list[Operation]) -> None:
     """Every field of every operation comes back, to the microsecond."""

@@ -135,6 +135,7 @@ def histories(draw: st.DrawFn, actions: Sequence[Action]) -> list[Access]:
     return sorted(found, key=lambda access: access.invoked)
 
 
+@pytest.mark.end_to_end
 @settings(max_examples=400, deadline=None)
 @given(histories([Action.WRITE, Action.READ]))
 def test_the_search_agrees_with_brute_force_on_registers(history: list[Access]) -> None:
@@ -142,6 +143,7 @@ def test_the_search_agrees_with_brute_force_on_registers(history: list[Access]) 
     assert (first_misfit(history) is None) == has_an_order(history)
 
 
+@pytest.mark.end_to_end
 @settings(max_examples=400, deadline=None)
 @given(histories([Action.CLAIM, Action.READ]))
 def test_the_search_agrees_with_brute_force_on_claims(history: list[Access]) -> None:

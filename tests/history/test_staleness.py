@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_linear import histories, read, write
@@ -127,6 +128,7 @@ def busy(draw: st.DrawFn) -> list[Access]:
     return sorted(found, key=lambda access: access.invoked)
 
 
+@pytest.mark.end_to_end
 @settings(max_examples=200, deadline=None)
 @given(busy())
 def test_the_check_agrees_with_brute_force(history: list[Access]) -> None:
@@ -136,6 +138,7 @@ def test_the_check_agrees_with_brute_force(history: list[Access]) -> None:
     assert wrong == {id(each) for each in history if each.action is Action.READ and not is_right(each, history)}
 
 
+@pytest.mark.end_to_end
 @settings(max_examples=400, deadline=None)
 @given(histories([Action.WRITE, Action.READ]))
 def test_an_undeclared_stale_read_is_never_linearizable(history: list[Access]) -> None:

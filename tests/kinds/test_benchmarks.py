@@ -83,6 +83,7 @@ def test_a_machine_that_changes_its_pace_widens_the_interval() -> None:
     assert drift([rounds("c", 1e-6), rounds("d", 1.33e-6)]) == pytest.approx(1.33, rel=0.02)
 
 
+@pytest.mark.end_to_end
 def test_an_interval_covers_a_known_ratio_about_as_often_as_it_says() -> None:
     """Over 100 seeded data sets with lognormal noise the 95 % interval misses the true ratio rarely."""
     missed = 0

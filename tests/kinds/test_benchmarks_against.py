@@ -138,6 +138,7 @@ def test_a_dirty_tree_is_inconclusive_and_says_so(repository: Repository) -> Non
     assert {each.outcome for each in report.criteria} == {Outcome.INCONCLUSIVE}
 
 
+@pytest.mark.end_to_end
 def test_a_shallow_clone_names_the_line_to_paste(repository: Repository, tmp_path: Path) -> None:
     """Its base may be cut off."""
     repository.commit("second")

@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 CODE = """
 import sys
 for name in ("numpy", "scipy", "pytest", "pytest_benchmark", "packaging"):
@@ -18,6 +20,7 @@ import gates.drills.regressions
 """
 
 
+@pytest.mark.end_to_end
 def test_our_own_spec_resolves_without_numpy_scipy_and_pytest() -> None:
     """The comparison, its counts and its drills need them only when they run."""
     root = Path(__file__).parents[2]

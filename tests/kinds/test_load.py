@@ -355,6 +355,7 @@ def test_resources_that_nobody_can_measure_are_refused_before_anything_runs(
     assert caught.value.problems[0].line == 10
 
 
+@pytest.mark.end_to_end
 def test_the_kind_imports_with_the_base_dependencies_alone() -> None:
     """Every session resolves the same plan, whether or not it can measure load."""
     absent = ("numpy", "uvloop", "httptools", "hdrh", "httpx", "psutil")

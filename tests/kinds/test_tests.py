@@ -192,6 +192,7 @@ def test_a_huge_file_is_refused_unread(tmp_path: Path) -> None:
         junit.read([huge])
 
 
+@pytest.mark.end_to_end
 def test_pytests_own_failures_say_how_to_run_one_again(tmp_path: Path) -> None:
     """With real pytest: a failing test and a file with a syntax error are failures, with place and id."""
     (tmp_path / "tests").mkdir()

@@ -165,6 +165,7 @@ def test_the_inner_of_two_margins_is_the_limit() -> None:
     assert not Course(criterion("errors.ratio", 1.0)).until(20.0, failure=Failure.STATUS)
 
 
+@pytest.mark.end_to_end
 @settings(max_examples=60, deadline=None)
 @given(
     st.lists(st.tuples(st.integers(1, 4), st.sampled_from([0.01, 0.2, 0.3, 0.6]), st.booleans()), min_size=3, max_size=9),

@@ -25,6 +25,8 @@ from gates.load.outcome import LoadOutcome, SecondReport
 from gates.load.plan import LoadPlan
 from gates.load.program import Request
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:
@@ -60,7 +62,6 @@ def test_right_answers_in_every_framing_are_right(url: str, path: str) -> None:
     assert outcome.right.sum() == 20
 
 
-@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("path", "failure"),
     [
@@ -200,7 +201,6 @@ def test_a_body_is_filled_up_to_its_size_with_spaces(url: str) -> None:
         assert json.loads(body) == {"key": "k"}
 
 
-@pytest.mark.end_to_end
 @pytest.mark.parametrize(
     ("path", "status"),
     [
@@ -228,7 +228,6 @@ def test_a_refusal_after_a_step_that_succeeded_is_unknown(url: str) -> None:
     assert {operation.status for operation in outcome.operations} == {"unknown"}
 
 
-@pytest.mark.end_to_end
 def test_connections_are_kept_alive_and_closed_when_the_server_says_so() -> None:
     """One after the other needs one connection for all; `Connection: close` needs one for each."""
     with odd_server() as counted:
@@ -238,7 +237,6 @@ def test_connections_are_kept_alive_and_closed_when_the_server_says_so() -> None
         assert connections_of(counted) == 1 + 20
 
 
-@pytest.mark.end_to_end
 def test_endpoints_take_turns_unless_a_flow_names_one(url: str) -> None:
     """Without a name arrivals go round; with one they all go there."""
     plan = load({"path": "/right"})
@@ -250,7 +248,6 @@ def test_endpoints_take_turns_unless_a_flow_names_one(url: str) -> None:
         run_load(load({"path": "/right"}, flow={"endpoint": "c"}), {"a": url, "b": url}, seed=1)
 
 
-@pytest.mark.end_to_end
 def test_a_stopped_run_keeps_what_was_measured(url: str) -> None:
     """When the event is set no more arrivals start; those that became due are there, and the rest is only planned."""
     stop = threading.Event()
@@ -269,7 +266,6 @@ def test_a_stopped_run_keeps_what_was_measured(url: str) -> None:
     assert sum(report.done for report in told) > 50
 
 
-@pytest.mark.end_to_end
 def test_the_start_is_told_before_the_first_arrival_is_due(url: str) -> None:
     """A fault injector in another thread times itself from that value."""
     told: list[float] = []
@@ -325,7 +321,6 @@ asyncio.run(main())
 """
 
 
-@pytest.mark.end_to_end
 def test_a_server_that_stalls_is_reported_as_it_was() -> None:
     """Blocked for 0.2 s in each second, uniform arrivals see P(latency > x) = 0.2 - x: p90 100 ms, p95 150 ms, p99 190 ms.
 

@@ -25,6 +25,8 @@ from gates.load.failure import Failure
 from gates.load.outcome import LoadOutcome
 from gates.load.plan import LoadPlan
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:

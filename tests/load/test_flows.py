@@ -32,6 +32,8 @@ from gates.load.tally import grid
 from gates.load.tally_recorder import TallyRecorder
 from gates.load.variables import Variables
 
+pytestmark = pytest.mark.end_to_end
+
 
 @pytest.fixture(scope="module")
 def url() -> Iterator[str]:

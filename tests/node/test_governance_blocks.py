@@ -119,6 +119,7 @@ def history() -> tuple[bytes, ...]:
     return (*admission, *rate, *again, *with_user, *without_c, late, *votes, rejection)
 
 
+@pytest.mark.end_to_end
 @settings(max_examples=40, deadline=None)
 @given(st.randoms(use_true_random=False))
 def test_every_order_of_arrival_gives_the_same_state(shuffler: random.Random) -> None:

@@ -229,6 +229,7 @@ def crowded() -> list[bytes]:
     return [data for bucket in sorted(buckets.values(), key=len)[-8:] for data in bucket]
 
 
+@pytest.mark.end_to_end
 @given(batches=st.lists(st.lists(st.sampled_from(crowded()), max_size=12), max_size=5))
 @settings(max_examples=25, deadline=None)
 def test_the_root_depends_on_the_set_of_blocks_alone(batches: list[list[bytes]]) -> None:

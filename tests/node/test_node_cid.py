@@ -74,6 +74,7 @@ def test_an_independent_library_gives_the_same_cid(data: bytes, codec: tuple[str
     assert bytes(independent) == bytes(parse(cid_of(data, codec[1])))
 
 
+@pytest.mark.end_to_end
 @given(document=DOCUMENTS)
 @example(document={"b": 1, "aa": 2, "a": 3})
 def test_an_independent_library_encodes_the_same_bytes(document: Any) -> None:

@@ -115,6 +115,7 @@ def test_a_node_that_can_not_be_started_again_is_told_and_its_record_stays(tmp_p
     assert (tmp_path / STATE).read_text() == before
 
 
+@pytest.mark.end_to_end
 def test_a_node_that_can_not_start_is_told_with_its_log_and_none_is_left(tmp_path: Path) -> None:
     """The last lines of the log are in the error; the others are ended, and no state file stays."""
     with pytest.raises(FleetError, match=r"ended with \d+ before it was ready") as caught:

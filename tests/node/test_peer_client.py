@@ -33,6 +33,8 @@ from gates.node.signatures import Message, check, claim
 from gates.recovery import CircuitState, Deadline, DeadlineExceeded
 from gates.recovery.testing import VirtualClock
 
+pytestmark = pytest.mark.end_to_end
+
 OWN, OTHER = Identity.from_seed(bytes(32)), Identity.from_seed(b"\1" * 32)
 Handler = Callable[[Request], Awaitable[Response]]
 

@@ -14,6 +14,8 @@ from repositories import committed, repository, run_git
 
 from gates.errors import Exit
 
+pytestmark = pytest.mark.end_to_end
+
 PACKAGE = "def work():\n    return sum(range({}))\n"
 SUITE = "from pkg import work\n\ndef test_work(benchmark):\n    benchmark(work)\n"
 
@@ -36,7 +38,6 @@ def made(folder: Path) -> Path:
     return root
 
 
-@pytest.mark.end_to_end
 def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
     """Exit code 1, the row says fail, the commits between are listed, and the line that measures it again is given."""
     root = made(tmp_path)
@@ -53,7 +54,6 @@ def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
     assert run_git(root, "status", "--porcelain") == ""
 
 
-@pytest.mark.end_to_end
 def test_a_commit_that_is_no_slower_ends_with_0(tmp_path: Path) -> None:
     """A faster candidate passes, and stdout is JSON that holds the estimate."""
     root = made(tmp_path)
@@ -66,7 +66,6 @@ def test_a_commit_that_is_no_slower_ends_with_0(tmp_path: Path) -> None:
     assert len((tmp_path / "kept/pairs.jsonl").read_text().splitlines()) == 12
 
 
-@pytest.mark.end_to_end
 def test_a_selection_that_fits_nothing_is_inconclusive(tmp_path: Path) -> None:
     """No benchmark was compared, so nothing can be said, and what was known is not thrown away silently."""
     done = gates(made(tmp_path), "compare", "HEAD~1", ".", "--only", "nothing")
@@ -76,7 +75,6 @@ def test_a_selection_that_fits_nothing_is_inconclusive(tmp_path: Path) -> None:
     assert "control" not in done.stderr  # it was measured too seldom because of that, and is no reason of its own
 
 
-@pytest.mark.end_to_end
 def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None:
     """What was asked for and not measured is told, with what it may have meant."""
     done = gates(made(tmp_path), "compare", "HEAD~2", "HEAD~1", "--only", "work", "--only", "wrok")
@@ -85,7 +83,6 @@ def test_one_wrong_name_beside_a_right_one_does_not_pass(tmp_path: Path) -> None
     assert "work " in done.stdout
 
 
-@pytest.mark.end_to_end
 def test_a_removed_benchmark_is_named_and_what_both_have_decides(tmp_path: Path) -> None:
     """It has no time to compare: exit code 0 speaks of the others; who asks for it by name gets 3, and what became of it."""
     root = repository(tmp_path / "theirs")
@@ -102,7 +99,6 @@ def test_a_removed_benchmark_is_named_and_what_both_have_decides(tmp_path: Path)
     assert "fits no benchmark" not in asked.stderr
 
 
-@pytest.mark.end_to_end
 def test_a_benchmark_of_new_code_is_named_and_what_both_have_decides(tmp_path: Path) -> None:
     """A feature that comes with its benchmark would else never be comparable; who asks for it by name gets no green."""
     root = repository(tmp_path / "theirs")
@@ -151,7 +147,6 @@ def test_bad_use_is_2_and_says_what(tmp_path: Path, arguments: list[str], said: 
     assert "Traceback" not in done.stderr
 
 
-@pytest.mark.end_to_end
 def test_an_ended_comparison_leaves_nothing_behind(tmp_path: Path) -> None:
     """SIGTERM in the middle of a pair is exit code 130; no worktree, no checkout and no process stay."""
     root = made(tmp_path)

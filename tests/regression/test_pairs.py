@@ -17,6 +17,8 @@ from gates.regression.pairs import PairError, read_collected
 from gates.regression.processes import Suite, start
 from gates.regression.session import CONTROL, Plan, Rounds, halves
 
+pytestmark = pytest.mark.end_to_end
+
 SLOWER = PACKAGE.replace("range(100)", "range(400)").replace("sum(range(400))", "sum(range(400)) - 74850")
 
 

@@ -22,6 +22,8 @@ from gates.target import TargetError, running
 from gates.target.ports import free_ports
 from gates.target.presets import CommandPreset, UrlPreset
 
+pytestmark = pytest.mark.end_to_end
+
 PRESETS = {"command": CommandPreset(), "url": UrlPreset()}
 
 
@@ -139,7 +141,6 @@ def test_a_program_that_is_not_there_is_an_error_with_the_command(tmp_path: Path
         running(command(["./nowhere", "{port}"]), folder=tmp_path, plugins=plugins).__enter__()
 
 
-@pytest.mark.end_to_end
 def test_readiness_by_a_log_line_looks_at_the_latest_start_only(tmp_path: Path) -> None:
     """The line of the first start does not make the second one ready."""
     with running(command(serving(), ready={"log": "^.*serving.* on"}), folder=tmp_path, plugins=plugins) as target:
@@ -242,7 +243,6 @@ def test_a_command_can_be_a_server_in_another_language(tmp_path: Path) -> None:
         assert get(target.endpoints["main"]) == {"ok": True}
 
 
-@pytest.mark.end_to_end
 def test_a_killed_gate_takes_its_target_with_it(tmp_path: Path) -> None:
     """SIGKILL leaves no time to clean up: the kernel ends the server."""
     script = f"""
