@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 
 T = TypeVar("T")
 PATIENCE = 0.1
+LAST = 10.0
 NOT_CLOSED = {
     "--rate": "has no rate",
     "--pacing": "has no arrivals to pace",
@@ -99,8 +100,9 @@ def load_command(
     console.talk(f"{plan.arrivals:,} arrivals at {plan.rate:g}/s for {plan.seconds:g} s, seed {seed}")
     screen = _screen(live)
     watching = Watching(plan, screen.tell if screen else _told(live), _stretches(plan))
-    load = partial(_open_loop, plan, endpoints, seed, given, _scale(scale), watching)
-    outcome, interrupted = _run(load, screen.draw if screen else None)
+    abandon = threading.Event()
+    load = partial(_open_loop, plan, endpoints, seed, given, _scale(scale), watching, abandon)
+    outcome, interrupted = _run(load, screen.draw if screen else None, abandon)
     if out is not None:
         _write(outcome, out)
     report = _judged(plan, outcome, seed)
@@ -206,11 +208,12 @@ def _open_loop(
     headers: Mapping[str, str],
     scale: Scale | None,
     watching: Watching,
+    abandon: threading.Event,
     stop: threading.Event,
 ) -> Outcome:
     from gates.load.offer import offer
 
-    return offer(plan, endpoints, seed=seed, scale=scale, headers=headers, on_second=watching, stop=stop)
+    return offer(plan, endpoints, seed=seed, scale=scale, headers=headers, on_second=watching, stop=stop, abandon=abandon)
 
 
 def _check_closed(given: Mapping[str, object]) -> None:
@@ -232,10 +235,13 @@ def _closed(plan: LoadPlan, endpoints: Mapping[str, str], seed: int, headers: Ma
     return Exit.INTERRUPTED if interrupted else closed.code(outcome)
 
 
-def _run(load: Callable[[threading.Event], T], draw: Callable[[], None] | None = None) -> tuple[T, bool]:
+def _run(
+    load: Callable[[threading.Event], T], draw: Callable[[], None] | None = None, abandon: threading.Event | None = None
+) -> tuple[T, bool]:
     """Run in a thread, so that Ctrl-C reaches this one and stops the arrivals without losing what was measured.
 
-    *draw* is called in this thread now and then, and once at the end.
+    *draw* is called in this thread now and then, and once at the end. A second Ctrl-C sets *abandon* and raises
+    KeyboardInterrupt once *load* has put away what it started, such as workers; or at once when there is no *abandon*.
     """
     stop, ended = threading.Event(), threading.Event()
     left: list[T | BaseException] = []
@@ -257,6 +263,9 @@ def _run(load: Callable[[threading.Event], T], draw: Callable[[], None] | None =
                 draw()
         except KeyboardInterrupt:
             if stop.is_set():
+                if abandon is not None:
+                    abandon.set()
+                    ended.wait(LAST)
                 raise
             stop.set()
             console.talk("stopping; again Ctrl-C gives up what was measured")

@@ -188,7 +188,7 @@ class _Gate:
                     on_start=started.append,
                     on_second=Watching(self.plan, into(self.folder), self._stretches()),
                     stop=told,
-                    abandon=True,
+                    abandon=told,
                     guarded=self._guarded,
                     drag=self.request.gate.settings["drag"],
                 )

@@ -63,7 +63,7 @@ def run_load(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
-    abandon: bool = False,
+    abandon: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
     drag: float = 0.0,
@@ -74,7 +74,7 @@ def run_load(
     That is at the latest `plan.timeout` seconds, and the longest time to think, after the last arrival. *record* keeps a
     `model.Operation` an arrival. *headers* go with every request. *on_start* gets `time.monotonic()` of second 0 just before
     it; *on_second* a `SecondReport` each second; both are called in the loop's thread and must be quick. When *stop* is set no
-    more arrivals start; with *abandon* it goes on as at a breach, else every answer is awaited as long as any may take.
+    more arrivals start, and every answer is awaited as long as any may take; when *abandon* is set it goes on as at a breach.
     *guarded* makes of the arrivals the guard that may end the run: then no more start, and a moment later what has no answer is
     abandoned. *drag* is a seeded defect: seconds of processor time that every arrival costs the generator. The plan's set-up
     runs first and its teardown last, unless *given* is what another's set-up has captured. Raises LoadError when a flow names
@@ -101,7 +101,7 @@ def tally_load(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
-    abandon: bool = False,
+    abandon: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     guarded: Guarded | None = None,
     drag: float = 0.0,
@@ -184,7 +184,7 @@ class _Run(Generic[Left]):
         drag: float = 0.0,
         start: Callable[[], float] | None = None,
         *,
-        abandon: bool = False,
+        abandon: threading.Event | None = None,
     ) -> None:
         self._plan = plan
         self._start = start
@@ -315,7 +315,7 @@ class _Run(Generic[Left]):
 
     def _given_up(self, now: float) -> bool:
         """Whether the run is over before its time, and the last answers had theirs."""
-        if self._abandon and self._told_to_stop():
+        if self._abandon is not None and self._abandon.is_set():
             self._broken = min(self._broken, now)
         if self._broken < math.inf:
             return now > self._broken + LOOK or not self._open

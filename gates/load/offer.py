@@ -28,7 +28,7 @@ def offer(
     on_start: Callable[[float], None] | None = None,
     on_second: Callable[[SecondReport], None] | None = None,
     stop: threading.Event | None = None,
-    abandon: bool = False,
+    abandon: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     guarded: Callable[[Schedule], Guard] | None = None,
     drag: float = 0.0,

@@ -33,6 +33,7 @@ LEAD = 0.5
 PATIENCE = 60.0
 POLL = 0.25
 GRACE = 30.0
+LAST = 3.0
 # Asked again until the offset of a worker's clock is known this well, or this often; not known well enough, no start is common.
 WELL_KNOWN = 0.002
 MOST_UNKNOWN = 0.1
@@ -60,7 +61,7 @@ def run_scaled(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
-    abandon: bool = False,
+    abandon: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     lead: float = LEAD,
 ) -> Tally:
@@ -86,7 +87,7 @@ def run_on(
     on_start: OnStart | None = None,
     on_second: OnSecond | None = None,
     stop: threading.Event | None = None,
-    abandon: bool = False,
+    abandon: threading.Event | None = None,
     headers: Mapping[str, str] | None = None,
     lead: float = LEAD,
 ) -> Tally:
@@ -94,9 +95,9 @@ def run_on(
     wanted = hash_of(plan, checked(plan, endpoints), seed=seed)
     if plan.arrivals < len(workers):
         raise ScaleError(f"{plan.arrivals} arrivals are too few for {len(workers)} workers")
-    run = _Run(client, workers, secrets.token_hex(8), stop or threading.Event(), on_second)
+    run = _Run(client, workers, secrets.token_hex(8), stop or threading.Event(), abandon or threading.Event(), on_second)
     with prepared(plan, endpoints, seed=seed, headers=headers or {}) as preparation:
-        tally = run.perform(plan, endpoints, headers or {}, seed, lead, on_start, preparation.captured, abandon=abandon)
+        tally = run.perform(plan, endpoints, headers or {}, seed, lead, on_start, preparation.captured)
     if tally.schedule_hash != wanted or tally.planned != plan.arrivals:
         raise ScaleError(
             f"{plan.arrivals:,} arrivals of the schedule {wanted[:16]} were planned, and the workers had {tally.planned:,} of"
@@ -206,12 +207,18 @@ class _Run:
     """One run over *workers*."""
 
     def __init__(
-        self, client: Any, workers: list[Worker], name: str, stop: threading.Event, on_second: OnSecond | None
+        self,
+        client: Any,
+        workers: list[Worker],
+        name: str,
+        stop: threading.Event,
+        abandon: threading.Event,
+        on_second: OnSecond | None,
     ) -> None:
         self._client = client
         self._workers = workers
         self._name = name
-        self._stop = stop
+        self._stop, self._abandon = stop, abandon
         self._on_second = on_second
         self._seconds: dict[int, list[SecondReport]] = {}
 
@@ -224,8 +231,6 @@ class _Run:
         lead: float,
         on_start: OnStart | None,
         captured: Mapping[str, str],
-        *,
-        abandon: bool,
     ) -> Tally:
         slices = [
             worker.Slice(
@@ -238,7 +243,6 @@ class _Run:
                 seed,
                 PATIENCE,
                 captured,
-                abandon,
                 self._on_second is not None,
             )
             for k in range(len(self._workers))
@@ -276,15 +280,15 @@ class _Run:
                 time.sleep(POLL / 5)
 
     def _await_all(self, futures: list[Any], until: float) -> None:
-        told = False
+        told: set[bool] = set()
         while not all(future.done() for future in futures):
             self._check(futures)
             if self._on_second is not None:
                 self._tell(self._on_second)
-            if self._stop.is_set() and not told:
-                told = True
+            if self._stop.is_set() and (abandon := self._abandon.is_set()) not in told:
+                told.add(abandon)
                 for k in range(len(self._workers)):
-                    self._call(k, worker.stop)
+                    self._call(k, worker.stop, abandon)
             if time.monotonic() > until:
                 late = next(k for k, future in enumerate(futures) if not future.done())
                 raise ScaleError(f"{self._named(late)} did not end in time")
@@ -336,10 +340,13 @@ class _Run:
         return f"worker {there.name} ({there.address}) with slice {k + 1} of {len(self._workers)}"
 
     def _end(self, futures: list[Any]) -> None:
-        """Stop what still runs; the others' slices end with what is on its way."""
+        """Stop what still runs. A worker that was closed with a slice in it would be killed after a while, and say so."""
         for k, future in enumerate(futures):
             if not future.done():
-                self._call(k, worker.stop)
+                self._call(k, worker.stop, True)
+        until = time.monotonic() + LAST
+        while not all(future.done() for future in futures) and time.monotonic() < until:
+            time.sleep(POLL / 5)
         self._client.cancel(futures, force=True)
 
 

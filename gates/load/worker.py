@@ -21,8 +21,8 @@ from gates.load.tally import Tally
 class Slice:
     """Arrivals k, k + n, k + 2n, ... of *plan*'s schedule.
 
-    *patience* is how long the start is waited for, in seconds; *captured* is of the set-up, which ran once and elsewhere; with
-    *abandon* a slice that is stopped does not wait for its last answers; only one that is *watched* keeps what `told` gives.
+    *patience* is how long the start is waited for, in seconds; *captured* is of the set-up, which ran once and elsewhere; only
+    one that is *watched* keeps what `told` gives.
     """
 
     run: str
@@ -34,7 +34,6 @@ class Slice:
     seed: int
     patience: float
     captured: Mapping[str, str] = field(default_factory=dict)
-    abandon: bool = False
     watched: bool = False
 
 
@@ -45,6 +44,7 @@ class _Job:
     ready: threading.Event = field(default_factory=threading.Event)
     told: threading.Event = field(default_factory=threading.Event)
     stop: threading.Event = field(default_factory=threading.Event)
+    abandon: threading.Event = field(default_factory=threading.Event)
     start: float = 0.0
     seconds: list[SecondReport] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ def perform(given: Slice) -> Tally:
             part=(given.k, given.n),
             start=start,
             stop=job.stop,
-            abandon=given.abandon,
+            abandon=job.abandon,
             on_second=job.seconds.append if given.watched else None,
         )
     finally:
@@ -98,10 +98,12 @@ def begin(run: str, k: int, start: float) -> None:
         job.told.set()
 
 
-def stop(run: str, k: int) -> None:
-    """Let no more arrivals of the slice start."""
+def stop(run: str, k: int, abandon: bool) -> None:
+    """Let no more arrivals of the slice start; with *abandon* it does not wait for its last answers either."""
     job = _JOBS.get((run, k))
     if job is not None:
+        if abandon:
+            job.abandon.set()
         job.stop.set()
         job.told.set()
 

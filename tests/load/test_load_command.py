@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -72,6 +73,32 @@ def test_ctrl_c_keeps_what_was_measured_and_says_that_it_was_interrupted(tmp_pat
     assert document["planned"] == 6000
     counts = {each["metric"]: each["value"] for each in document["measurements"] if not each["phase"] and not each["selector"]}
     assert 90 < counts["requests.count"] < 3000
+
+
+@pytest.mark.end_to_end
+def test_a_second_ctrl_c_ends_workers_in_the_middle_of_their_slices(tmp_path: Path) -> None:
+    """At once and in order: no answer is awaited, no worker has to be killed, and nothing but our own words is said."""
+    with socket.create_server(("127.0.0.1", 0), backlog=512) as silent:
+        options = ("--target", f"http://127.0.0.1:{silent.getsockname()[1]}", "--scale", "local:2", "--live")
+        started = [*command(tmp_path), *options, "--duration", "600 s"]
+        (tmp_path / "scenario.yaml").write_text(f"{SCENARIO}timeout: 600 s\n")
+        with subprocess.Popen(started, stderr=subprocess.PIPE, text=True, start_new_session=True) as process:
+            assert process.stderr is not None
+            said = []
+            for awaited in ("no answer", "stopping"):
+                said += _until(awaited, process.stderr)
+                os.killpg(process.pid, signal.SIGINT)  # to all processes of the command, as a terminal does
+            said += process.stderr.readlines()
+    assert process.returncode == 130
+    assert not [line for line in said if "distributed" in line or "still alive" in line]
+
+
+def _until(text: str, lines: Iterable[str]) -> Iterator[str]:
+    """The *lines* up to the one with *text*."""
+    for line in lines:
+        yield line
+        if text in line:
+            return
 
 
 @pytest.mark.end_to_end

@@ -135,7 +135,7 @@ def test_a_worker_that_died_is_lost_also_where_its_slice_is_told_first() -> None
     client = SimpleNamespace(nthreads=lambda: {there.address: 1})
     died = SimpleNamespace(status="error", exception=lambda timeout: KilledWorker("slice-0", SimpleNamespace(), 0))
     broke = SimpleNamespace(status="error", exception=lambda timeout: ValueError("no such endpoint"))
-    run = _Run(client, [there], "r", threading.Event(), None)
+    run = _Run(client, [there], "r", threading.Event(), threading.Event(), None)
     with pytest.raises(ScaleError, match=r"worker 1 \(tcp://127.0.0.1:1\) with slice 1 of 1 was lost"):
         run._check([died])
     with pytest.raises(ScaleError, match=r"slice 1 of 1 failed: no such endpoint"):
