@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from gates.regression.comparison import Comparison, Wishes
     from gates.regression.values import Design, Estimate, Tolerance
 
-SUITES = ("benchmarks", "tests/benchmarks", "benchmark", "tests/benchmark", "bench", "perf", "tests")
 COLUMNS = ("benchmark", "slowdown", "interval", "says", "pairs", "stage", "base", "candidate")
 USUAL = {"--pairs": "12+30", "--below": "5 %", "--fail-above": "2 %"}
 
@@ -142,9 +141,10 @@ class Question:
 
     def _compared(self, trees: Checkouts) -> Comparison:
         from gates.regression.comparison import compare
-        from gates.regression.suites import describe
+        from gates.regression.suites import describe, usual
 
-        suite = describe(trees.candidate, self._suite(trees.candidate), package=self.package, plugins=self.plugins)
+        tree = trees.candidate
+        suite = describe(tree, self.suite or usual(tree), package=self.package, plugins=self.plugins)
         console.talk(f"{suite.paths[0]}: {_short(self.names[1], self.candidate)} against {_short(self.names[0], self.base)}")
         return compare(
             suite,
@@ -158,12 +158,6 @@ class Question:
             on_progress=console.progress,
             pythons=trees.pythons,
         )
-
-    def _suite(self, tree: Path) -> str:
-        found = self.suite or next((path for path in SUITES if (tree / path).is_dir()), None)
-        if found is None:
-            raise UsageError("the repository has no folder of benchmarks where they are usually", hint="--suite PATH")
-        return found
 
     def judged(self, comparison: Comparison) -> tuple[CriterionReport, ...]:
         """What `judge` says of each benchmark."""

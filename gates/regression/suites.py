@@ -14,6 +14,26 @@ from gates.regression.trees import CONFIGURATION
 _IMPORT_MODE = re.compile(r"--import-mode[= ](\w+)")
 _NOT_MEASURED = ("bench", "test", "perf")
 _NO_MODULE = frozenset({"conftest", "setup", "noxfile"}) | sys.stdlib_module_names
+SUITES = ("benchmarks", "tests/benchmarks", "benchmark", "tests/benchmark", "bench", "perf", "tests")
+
+
+def usual(tree: Path) -> str:
+    """Where benchmarks usually are: in a folder of their own, among the tests, or in one file at the root.
+
+    Raises UsageError when there is none, or no single one.
+    """
+    folder = next((path for path in SUITES if (tree / path).is_dir()), None)
+    if folder is not None:
+        return folder
+    files = sorted({path for pattern in ("test_*.py", "*_test.py", "bench*.py") for path in tree.glob(pattern)})
+    found = [path.name for path in files if "benchmark" in path.read_text(encoding="utf-8", errors="replace")]
+    if len(found) == 1:
+        return found[0]
+    several = f"; at its root there are {', '.join(found)}" if found else ""
+    raise UsageError(
+        f"the repository has no folder of benchmarks, of {', '.join(SUITES)}{several}",
+        hint=f"say which: --suite {found[0] if found else 'PATH'}",
+    )
 
 
 def describe(tree: Path, path: str, *, package: str = "", plugins: Iterable[str] = ()) -> Suite:

@@ -54,6 +54,22 @@ def test_a_slower_commit_is_found_and_explained(tmp_path: Path) -> None:
     assert run_git(root, "status", "--porcelain") == ""
 
 
+def test_a_suite_in_one_file_at_the_root_is_found_and_none_is_told(tmp_path: Path) -> None:
+    """Nothing has to be written for either; of two files, or none, it is said where was looked and what to add."""
+    root = repository(tmp_path / "theirs")
+    committed(root, "Start", {"src/pkg/__init__.py": PACKAGE.format(300)})
+    none = gates(root, "compare", "HEAD", "HEAD")
+    committed(root, "One", {"test_it.py": SUITE, "test_other.py": "def test_it() -> None:\n    assert True\n"})
+    one = gates(root, "compare", "HEAD", "HEAD", "--json")
+    committed(root, "Two", {"bench_it.py": SUITE})
+    two = gates(root, "compare", "HEAD", "HEAD")
+    assert (none.returncode, two.returncode) == (2, 2)
+    assert "the repository has no folder of benchmarks, of benchmarks, tests/benchmarks, benchmark," in none.stderr
+    assert "say which: --suite PATH" in none.stderr
+    assert [each["name"] for each in json.loads(one.stdout)["benchmarks"]] == ["work"], one.stderr
+    assert "at its root there are bench_it.py, test_it.py" in two.stderr
+
+
 def test_a_commit_that_is_no_slower_ends_with_0(tmp_path: Path) -> None:
     """A faster candidate passes, and stdout is JSON that holds the estimate."""
     root = made(tmp_path)
