@@ -121,6 +121,13 @@ def compare_load(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def scaling(session: nox.Session) -> None:
+    """Measure what a load costs that is kept as counts, for docs/scaling.md (-- 4 for four seconds a part)."""
+    install(session, "[load]")
+    session.run("python", "benchmarks/scaling.py", *session.posargs)
+
+
+@nox.session(default=False)
 def node_capacity(session: nox.Session) -> None:
     """Measure what the reference node carries, against its targets (-- ceilings federation growth entropy for parts)."""
     install(session, "[all]")

@@ -1,4 +1,4 @@
-"""What a load costs when it is kept as counts, for docs/scaling.md: `python benchmarks/scaling.py [SECONDS]`.
+"""What a load costs when it is kept as counts, for docs/scaling.md: `./noxw -s scaling -- [SECONDS]`.
 
 Prints the processor time of a request in the engine with rows and with counts, its bytes on the loopback interface, what the
 recorders take of that time, how much memory ten million arrivals leave in the recorder of counts, the size of a worker's result

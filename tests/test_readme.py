@@ -86,9 +86,12 @@ def test_the_guide_leads_to_every_page_of_it() -> None:
     assert {page.name for page in guide.glob("*.md")} - {"index.md"} == linked
 
 
-def test_commands_of_the_readme_exist() -> None:
-    """Every `./noxw gates COMMAND` names a command, every `-s SESSION` a session."""
+def test_commands_and_sessions_that_the_documents_name_exist() -> None:
+    """Every `./noxw gates COMMAND` of the README names a command, every `-s SESSION` of any document a session."""
     commands = cli.list_commands(click.Context(cli))
     assert set(re.findall(r"\./noxw gates ([a-z]+)", README)) <= set(commands)
     sessions = set(re.findall(r"^@nox\.session.*\ndef (\w+)\(session", (ROOT / "noxfile.py").read_text("utf-8"), re.MULTILINE))
-    assert set(re.findall(r"\./noxw -s (\w+)", README)) <= sessions
+    pages = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").rglob("*.md")]
+    named = {name for page in pages for name in re.findall(r"\./noxw -s (\w+)", page.read_text("utf-8"))}
+    assert named <= sessions
+    assert "scaling" in named
