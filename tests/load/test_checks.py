@@ -88,3 +88,22 @@ def test_what_is_compared_with_a_value_of_the_arrival_is_compared_for_each(url: 
         flow = {"steps": [{**step, "check": {"json": {"n": wanted}}}]}
         plan = LoadPlan("", "", 400, 0.02, 0.0, 1, 60, {"do": 1}, {"do": flow})
         assert dict(run_load(plan, {"main": url}, seed=1).failures) == expected
+
+
+ECHO = {"method": "POST", "path": "/echo", "body": {"n": "0"}}
+
+
+@pytest.mark.parametrize(
+    ("steps", "expected"),
+    [
+        ([{**ECHO, "check": {"json": {"n": "{n}"}}}], {Failure.BODY: 7}),
+        ([{**ECHO, "path": "/echo/{n}", "check": {"headers": {"X-Path": "/echo/0"}}}], {Failure.HEADER: 7}),
+        ([{**ECHO, "capture": {"was": "n"}}, {**ECHO, "check": {"json": {"n": "{was}"}}}], {}),
+    ],
+)
+def test_a_body_that_was_right_before_is_looked_at_again_where_more_than_it_counts(
+    url: str, steps: list[dict[str, Any]], expected: dict[Failure, int]
+) -> None:
+    """The same bytes each time: the arrival, the headers or what is captured still decide."""
+    plan = LoadPlan("", "", 400, 0.02, 0.0, 1, 60, {"do": 1}, {"do": {"steps": steps}})
+    assert dict(run_load(plan, {"main": url}, seed=1).failures) == expected
