@@ -5,7 +5,8 @@
 A cell is a gate `recovery-FAULT` and a kind of load. One run of a gate has all four kinds of load at once; a run that is not
 green is green for none of them. What was run is appended to `.readiness/matrix/attempts.jsonl`, by a digest of everything that
 decides the outcome (code, scenarios, spec, lock) and by whether root ran it, so that an interrupted session goes on where it
-was and a changed tree begins anew. Ends with 0 when every cell is green so often and no attempt was anything else, else with 1.
+was and a changed tree begins anew. The runs that were not green are kept beside it in `.readiness/matrix-failed`, whole: the
+newest runs push the older ones out of their own folder. Ends with 0 when every cell is green so often and no attempt was anything else, else with 1.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import shutil
 import subprocess
 import sys
 import time
@@ -27,6 +29,7 @@ HERE = Path(__file__).resolve().parents[1]
 SPEC = "workflows/readiness.yaml"
 FOLDER = Path(".readiness/matrix")
 ATTEMPTS = FOLDER / "attempts.jsonl"
+FAILED = Path(".readiness/matrix-failed")
 PREFIX = "recovery-"
 LOADS = ("mana", "job", "anchor", "governance")
 DECIDES = ("gates", "workflows", "pyproject.toml", "constraints.txt")
@@ -124,6 +127,13 @@ def _ways(gate: Path) -> tuple[str, ...]:
     return tuple(each.get("way", "") for each in json.loads(path.read_text())) if path.exists() else ()
 
 
+def keep_failed(attempt: Attempt, root: Path = HERE) -> None:
+    """Copy the run of an attempt that was not green to where nothing removes it."""
+    run = root / FOLDER / attempt.run
+    if attempt.outcome != "pass" and attempt.run and run.is_dir():
+        shutil.copytree(run, root / FAILED / attempt.run, dirs_exist_ok=True)
+
+
 def green(attempts: Iterable[Attempt], gate: str) -> int:
     """How often *gate* was green."""
     return sum(each.gate == gate and each.outcome == "pass" for each in attempts)
@@ -164,6 +174,7 @@ def main() -> int:
             print("the tree changed under the run; what was run does not count, start again", file=sys.stderr)
             return 1
         (HERE / ATTEMPTS).parent.mkdir(parents=True, exist_ok=True)
+        keep_failed(attempt)
         with (HERE / ATTEMPTS).open("a") as file:
             file.write(json.dumps(asdict(attempt)) + "\n")
         attempts.append(attempt)

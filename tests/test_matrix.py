@@ -51,6 +51,17 @@ def test_only_green_runs_are_counted_as_green() -> None:
     assert row.split() == ["crash", "1/2", "1/2", "1/2", "1/2", "proxy"]
 
 
+def test_a_run_that_was_not_green_is_kept_whole(tmp_path: Path) -> None:
+    """The newest runs push older ones out, and a failure that was seen once is the one to look at."""
+    run = tmp_path / matrix.FOLDER / "run"
+    run.mkdir(parents=True)
+    (run / "report.md").write_text("why")
+    matrix.keep_failed(attempt("recovery-crash"), tmp_path)
+    assert not (tmp_path / matrix.FAILED).exists()
+    matrix.keep_failed(attempt("recovery-crash", "fail"), tmp_path)
+    assert (tmp_path / matrix.FAILED / "run" / "report.md").read_text() == "why"
+
+
 def test_the_digest_changes_with_what_decides_the_outcome(tmp_path: Path) -> None:
     """Code that is not committed counts; a note beside it does not."""
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
