@@ -5,8 +5,8 @@
 A cell is a gate `recovery-FAULT` and a kind of load. One run of a gate has all four kinds of load at once; a run that is not
 green is green for none of them. What was run is appended to `.readiness/matrix/attempts.jsonl`, by a digest of everything that
 decides the outcome (code, scenarios, spec, lock) and by whether root ran it, so that an interrupted session goes on where it
-was and a changed tree begins anew. The runs that were not green are kept beside it in `.readiness/matrix-failed`, whole: the
-newest runs push the older ones out of their own folder. Ends with 0 when every cell is green so often and no attempt was anything else, else with 1.
+was and a changed tree begins anew. Runs that were not green are kept whole in `.readiness/matrix-failed`; in their own folder
+newer ones push them out. Ends with 0 when every cell is green so often and no attempt was anything else, else with 1.
 """
 
 from __future__ import annotations
