@@ -51,3 +51,22 @@ def test_an_absent_program_fails_its_tests_where_everything_is_required(
     result.assert_outcomes(passed=2, errors=1)
     result.stdout.fnmatch_lines(["*no-such-program is required and not here: apt-get install no-such-package*"])
     assert result.ret == pytest.ExitCode.TESTS_FAILED
+
+
+def test_a_machine_without_pseudo_terminals_is_told(suite: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As a bare root is, where nobody mounted /dev/pts; what can be opened is here."""
+
+    def none() -> tuple[int, int]:
+        raise OSError("out of pty devices")
+
+    monkeypatch.setattr("os.openpty", none)
+    line = "mount -t devpts devpts /dev/pts"
+    suite.makepyfile(f"""
+        import pytest
+
+        @pytest.mark.needs("pseudo-terminal", "{line}")
+        def test_drawn(): pass
+    """)
+    result = suite.runpytest_inprocess()
+    result.assert_outcomes(deselected=1)
+    result.stdout.fnmatch_lines([f"1 test was left out: pseudo-terminal is not on this machine; {line}"])

@@ -129,6 +129,7 @@ def test_seconds_are_added_up_and_percentiles_are_of_the_last_ones() -> None:
     assert last.percentiles == {"p50": 0.01, "p90": 0.01, "p99": 0.01}
 
 
+@pytest.mark.needs("pseudo-terminal", "mount -t devpts devpts /dev/pts")
 @pytest.mark.end_to_end
 def test_on_a_terminal_the_dashboard_is_drawn_over_itself_and_its_last_frame_stays(tmp_path: Path, url: str) -> None:
     """The tables are data and go to standard output; the dashboard is talk."""
@@ -146,6 +147,7 @@ def test_on_a_terminal_the_dashboard_is_drawn_over_itself_and_its_last_frame_sta
     assert "asked for" not in said
 
 
+@pytest.mark.needs("pseudo-terminal", "mount -t devpts devpts /dev/pts")
 @pytest.mark.end_to_end
 def test_ctrl_c_on_the_terminal_keeps_what_was_measured(tmp_path: Path, url: str) -> None:
     """Pressed when the first frame is there; the tables of what became due until then follow."""
@@ -165,6 +167,7 @@ def test_a_pipe_gets_plain_lines_when_they_are_asked_for(tmp_path: Path, url: st
     assert bool(re.search(r"^ +\d+ s +\d+ of 50/s .*p99", done.stderr, re.MULTILINE)) == lines
 
 
+@pytest.mark.needs("pseudo-terminal", "mount -t devpts devpts /dev/pts")
 @pytest.mark.end_to_end
 def test_plain_on_a_terminal_draws_nothing(tmp_path: Path, url: str) -> None:
     """A person may want a quiet terminal."""
