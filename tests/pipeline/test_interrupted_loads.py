@@ -65,15 +65,20 @@ def measured_for(repository: Repository, seconds: int) -> bool:
     return live.exists() and json.loads(live.read_text())["second"] >= seconds
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_run_interrupted_in_a_load_keeps_what_was_measured(repository: Repository, number: signal.Signals) -> None:
-    """The gate is cancelled with its measurements, in the report as well; nothing passes, and nothing is left behind."""
-    written(repository)
+def interrupt(repository: Repository, number: signal.Signals = signal.SIGINT) -> None:
+    """Run the spec, send the signal to the engine when the load has gone on for two seconds, and see it end as interrupted."""
     engine = repository.start("run", program=PATIENT)
     until(lambda: measured_for(repository, 2) or engine.poll() is not None, within=120)
     assert engine.poll() is None, repository.said
     engine.send_signal(number)
     assert engine.wait(120) == 130
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_interrupted_in_a_load_keeps_what_was_measured(repository: Repository, number: signal.Signals) -> None:
+    """The gate is cancelled with its measurements, in the report as well; nothing passes, and nothing is left behind."""
+    written(repository)
+    interrupt(repository, number)
     assert not repository.left()
     gate = repository.gate("slow")
     assert (gate["execution"], gate["outcome"]) == ("cancelled", "inconclusive")
@@ -96,11 +101,7 @@ def test_what_an_interrupted_load_is_short_of_is_no_failure_and_waits_for_nobody
     silent = SCENARIO.replace("mix: {look: 1}", "mix: {look: 9, silent: 1}")
     silent += "  silent: {steps: [{path: /look/silent, check: {json: {ok: true}}}]}\n"
     written(repository, silent.replace("connections: 20", "connections: 200"), [sys.executable, "-c", SILENT, "{port}"])
-    engine = repository.start("run", program=PATIENT)
-    until(lambda: measured_for(repository, 2) or engine.poll() is not None, within=120)
-    assert engine.poll() is None, repository.said
-    engine.send_signal(signal.SIGINT)
-    assert engine.wait(120) == 130
+    interrupt(repository)
     gate = repository.gate("slow")
     assert gate["execution"] == "cancelled"
     outcomes = {each["criterion"]["id"]: each["outcome"] for each in gate["criteria"]}
@@ -114,11 +115,7 @@ def test_what_an_interrupted_load_had_proven_fails(repository: Repository) -> No
     """All answers were wrong until the interruption: more of them could not have cured that."""
     wrong = SCENARIO.replace("path: /look,", "path: /look/wrong,")
     written(repository, wrong, [sys.executable, "-c", SILENT, "{port}"], stop={"after": "never"})
-    engine = repository.start("run", program=PATIENT)
-    until(lambda: measured_for(repository, 2) or engine.poll() is not None, within=120)
-    assert engine.poll() is None, repository.said
-    engine.send_signal(signal.SIGINT)
-    assert engine.wait(120) == 130
+    interrupt(repository)
     gate = repository.gate("slow")
     outcomes = {each["criterion"]["id"]: each["outcome"] for each in gate["criteria"]}
     assert (gate["execution"], gate["outcome"], outcomes["errors.ratio"]) == ("cancelled", "fail", "fail")

@@ -117,7 +117,7 @@ def test_headers_that_make_no_sense_are_refused(headers: dict[str, Any], problem
 
 @pytest.mark.end_to_end
 def test_a_secret_is_in_no_file_of_a_run(tmp_path: Path) -> None:
-    """The answers are right with the key, without it there is no run, and no file of one holds the key's value."""
+    """The run is READY with the key and not without it, and no file of it holds the key's value."""
     flow = {"steps": [{"path": "/a"}]}
     scenario = {"version": 1, "arrivals": {"rate": "200/s", "for": "2 s"}, "mix": {"do": 1}, "flows": {"do": flow}}
     (tmp_path / "scenario.yaml").write_text(json.dumps(scenario))
@@ -135,10 +135,7 @@ def test_a_secret_is_in_no_file_of_a_run(tmp_path: Path) -> None:
         return subprocess.run(line, cwd=tmp_path, env={**environ, **more}, capture_output=True, text=True, check=False)
 
     ended = run(THE_KEY=secret)
-    (found,) = (each for each in json.loads(ended.stdout)["gates"] if each["gate"]["name"] == "it")
-    outcomes = {each["criterion"]["id"]: each["outcome"] for each in found["criteria"]}
-    # a busy machine may have spoiled the load, and that is no matter here
-    assert outcomes["errors.ratio"] == "pass", ended.stderr
+    assert ended.returncode == 0, ended.stderr
     files = [path for path in (tmp_path / "runs").rglob("*") if path.is_file() and not path.is_symlink()]
     assert len(files) > 5
     assert [path for path in files if secret.encode() in path.read_bytes()] == []

@@ -151,16 +151,14 @@ def test_all_bytes_pass_in_their_order(board: Board) -> None:
 
 
 def test_latency_is_added_in_its_direction_only(board: Board) -> None:
-    """50 ms there are 50 ms of the round trip, and 50 ms both ways are 100 ms; a busy machine delays some of them further."""
+    """50 ms there are 50 ms of the round trip, and 50 ms both ways are 100 ms."""
     with board.talking() as connection:
         board.shape(THERE, latency=0.05)
-        one = [took(connection, b"x") for _ in range(5)]
+        one = statistics.median(took(connection, b"x") for _ in range(3))
         board.shape(BACK, latency=0.05)
-        both = [took(connection, b"x") for _ in range(5)]
-    assert statistics.median(one) >= 0.05
-    assert min(one) < 0.08
-    assert statistics.median(both) >= 0.1
-    assert min(both) < 0.14
+        both = statistics.median(took(connection, b"x") for _ in range(3))
+    assert 0.05 <= one < 0.08
+    assert 0.1 <= both < 0.14
 
 
 def test_jitter_spreads_and_keeps_the_order(board: Board) -> None:
@@ -172,7 +170,7 @@ def test_jitter_spreads_and_keeps_the_order(board: Board) -> None:
         for byte in text:
             connection.sendall(bytes([byte]))
         assert receive(connection, len(text)) == text
-    assert statistics.median(times) < 0.1  # a busy machine delays some of them further
+    assert max(times) < 0.1
     assert max(times) - min(times) > 0.015
 
 
